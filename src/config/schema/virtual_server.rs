@@ -1,0 +1,191 @@
+//! Virtual services and their real servers.
+
+use std::net::IpAddr;
+
+use super::checker::{CHECKERS, RETRIES};
+use super::global::{SECOND, at_most, number};
+use super::{Block, Complaint, Entries, Form, Keyword, Title, fork, later, many, moot, old};
+use Form::{Bool, Choice, ChoiceAnyCase, Flag, Int, OptSeconds, Script, Seconds, Text, Words};
+
+const MAX_U32: i64 = 0xffff_ffff;
+
+pub(super) static VIRTUAL_SERVER: Block =
+    Block::words("virtual_server", Title::Service, &[SERVICE, RETRIES, FORKS]);
+pub(super) static VIRTUAL_SERVER_GROUP: Block =
+    Block::entries("virtual_server_group", Title::Name, Entries::GroupMembers);
+pub(super) static SSL: Block = Block::words(
+    "SSL",
+    Title::None,
+    &[&[later("password", Text), later("ca", Text), later("certificate", Text), later("key", Text)]],
+);
+static REAL_SERVER: Block = Block::words("real_server", Title::Server, &[SERVER, RETRIES, CHECKERS]);
+
+const ALGORITHMS: &[&str] =
+    &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"];
+
+const SERVICE: &[Keyword] = &[
+    later("ip_family", Choice(&["inet", "inet6"])),
+    later("delay_loop", Seconds(1, 4_294 * SECOND)),
+    later("lb_algo", Choice(ALGORITHMS)),
+    later("lvs_sched", Choice(ALGORITHMS)),
+    later("lb_kind", Words(forwarding)),
+    later("lvs_method", Words(forwarding)),
+    later("protocol", ChoiceAnyCase(&["TCP", "UDP", "SCTP"])),
+    later("persistence_timeout", OptSeconds(SECOND, 2_678_400 * SECOND)),
+    later("persistence_granularity", Words(granularity)),
+    later("persistence_engine", Text),
+    later("ops", Flag),
+    later("flag-1", Flag),
+    later("flag-2", Flag),
+    later("flag-3", Flag),
+    later("sh-port", Flag),
+    later("sh-fallback", Flag),
+    later("mh-port", Flag),
+    later("mh-fallback", Flag),
+    old(moot("hashed", Flag, "tables are always hashed"), "nothing: it is obsolete"),
+    later("ha_suspend", Flag),
+    later("virtualhost", Text),
+    later("alpha", Flag),
+    later("omega", Flag),
+    later("quorum", Int(1, MAX_U32)),
+    later("hysteresis", Int(0, MAX_U32)),
+    later("quorum_up", Script),
+    later("quorum_down", Script),
+    later("weight", Int(1, 0x7fff_ffff)),
+    later("inhibit_on_failure", Flag),
+    later("smtp_alert", Bool),
+    later("snmp_name", Text),
+    later("sorry_server", Words(endpoint)),
+    later("sorry_server_inhibit", Flag),
+    later("sorry_server_lvs_method", Words(forwarding)),
+    many(later("real_server", Form::Block(&REAL_SERVER))),
+];
+
+const SERVER: &[Keyword] = &[
+    later("weight", Int(0, 0x7fff_ffff)),
+    later("lvs_method", Words(forwarding)),
+    later("lb_kind", Words(forwarding)),
+    later("uthreshold", Int(0, MAX_U32)),
+    later("lthreshold", Int(0, MAX_U32)),
+    later("inhibit_on_failure", Bool),
+    later("notify_up", Script),
+    later("notify_down", Script),
+    later("alpha", Bool),
+    later("delay_loop", Seconds(1, 4_294 * SECOND)),
+    later("smtp_alert", Bool),
+    later("virtualhost", Text),
+    later("snmp_name", Text),
+];
+
+/// Words that only LVS-FNAT's and DPVS's keepalived know.
+const FORKS: &[Keyword] = &[
+    fork("laddr_group_name"),
+    fork("local_address_group"),
+    fork("syn_proxy"),
+    fork("establish_timeout"),
+    fork("conn_timeout"),
+    fork("est_timeout"),
+    fork("expire_quiescent_conn"),
+    fork("proxy_protocol"),
+    fork("vip_bind_dev"),
+    fork("daddr_group_name"),
+    fork("waddr_group_name"),
+    fork("blklst_addr_gname"),
+    fork("whtlst_addr_gname"),
+    fork("hash_target"),
+    fork("bps"),
+    fork("limit_proportion"),
+    fork("quic"),
+];
+
+/// `NAT|DR|TUN [type ipip|gue port N|gre [nocsum|csum|remcsum]]`.
+fn forwarding(words: &[&str]) -> Result<(), Complaint> {
+    match words.first().copied().unwrap_or_default() {
+        "NAT" | "DR" | "TUN" => {}
+        "FNAT" | "SNAT" | "fnat" => {
+            return Err((
+                0,
+                "FNAT and SNAT are forwarding methods of the LVS-FNAT and DPVS forks".to_owned(),
+            ));
+        }
+        word => return Err((0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`"))),
+    }
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        match *word {
+            "type" if matches!(words.get(at + 1), Some(&("ipip" | "gue" | "gre"))) => at += 1,
+            "type" => return Err((at, "`type` is not followed by `ipip`, `gue` or `gre`".to_owned())),
+            "port" => {
+                number(words, at + 1, 1, 65_535)?;
+                at += 1;
+            }
+            "nocsum" | "csum" | "remcsum" => {}
+            word => return Err((at, format!("`{word}` is no tunnel option"))),
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+fn granularity(words: &[&str]) -> Result<(), Complaint> {
+    let word = words.first().copied().unwrap_or_default();
+    if word.parse::<std::net::Ipv4Addr>().is_err() {
+        number(words, 0, 1, 128)?;
+    }
+    at_most(words, 1)
+}
+
+/// `IP [PORT]`.
+pub(crate) fn endpoint(words: &[&str]) -> Result<(), Complaint> {
+    let ip = words.first().copied().unwrap_or_default();
+    if ip.parse::<IpAddr>().is_err() {
+        return Err((0, format!("`{ip}` is not an IP address")));
+    }
+    if words.len() > 1 {
+        number(words, 1, 0, 65_535)?;
+    }
+    at_most(words, 2)
+}
+
+/// `IP [PORT]`, `fwmark N` or `group NAME`.
+pub(crate) fn service(words: &[&str]) -> Result<(), Complaint> {
+    match words.first().copied().unwrap_or_default() {
+        "fwmark" => number(words, 1, 1, MAX_U32).map(drop).and_then(|()| at_most(words, 2)),
+        "group" if words.len() > 1 => at_most(words, 2),
+        "group" => Err((0, "`group` without a name".to_owned())),
+        _ => endpoint(words),
+    }
+}
+
+/// One line of a `virtual_server_group`.
+pub(crate) fn group_member(words: &[&str]) -> Result<(), Complaint> {
+    let first = words.first().copied().unwrap_or_default();
+    if first == "fwmark" {
+        number(words, 1, 1, MAX_U32)?;
+        return match words.get(2) {
+            None | Some(&("inet" | "inet6")) => at_most(words, 3),
+            Some(word) => Err((2, format!("`{word}` is not `inet` or `inet6`"))),
+        };
+    }
+    let usable = match (first.split_once('-'), first.split_once('/')) {
+        (Some((from, to)), _) => match from.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => to.parse::<u8>().is_ok() || to.parse::<std::net::Ipv4Addr>().is_ok(),
+            Ok(IpAddr::V6(_)) => {
+                u16::from_str_radix(to, 16).is_ok() || to.parse::<std::net::Ipv6Addr>().is_ok()
+            }
+            Err(_) => false,
+        },
+        (None, Some((ip, len))) => match ip.parse::<IpAddr>() {
+            Ok(ip) => len.parse::<u8>().is_ok_and(|len| len <= if ip.is_ipv4() { 32 } else { 128 }),
+            Err(_) => false,
+        },
+        (None, None) => first.parse::<IpAddr>().is_ok(),
+    };
+    if !usable {
+        return Err((0, format!("`{first}` is neither an address nor a range of addresses")));
+    }
+    if words.len() > 1 {
+        number(words, 1, 0, 65_535)?;
+    }
+    at_most(words, 2)
+}

@@ -1,0 +1,350 @@
+//! From the checked tree to settings: a serde deserializer.
+//!
+//! All statements of one keyword in a block are one field. A scalar takes the last of them, a list all.
+
+use serde::de::value::{Error, StrDeserializer, U32Deserializer, U64Deserializer};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::Settings;
+use super::located::LOCATED;
+use crate::config::reader::script_words;
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, Title};
+use crate::config::source::{Sources, Span, Word};
+use crate::config::tree::{NodeId, Tree};
+use crate::config::value::{self, NumberError};
+
+/// Reads the settings.
+///
+/// # Errors
+///
+/// Only when the schema and the settings disagree, which a test excludes.
+pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
+    let input = Input { tree, sources };
+    Settings::deserialize(Item::Block(BlockItem {
+        input,
+        block: &ROOT,
+        title: None,
+        nodes: tree.roots().collect(),
+    }))
+}
+
+#[derive(Clone, Copy)]
+struct Input<'t> {
+    tree: &'t Tree,
+    sources: &'t Sources,
+}
+
+impl<'t> Input<'t> {
+    fn word(self, word: Word, form: Form) -> Item<'t> {
+        Item::Word { text: self.sources.text(word).to_owned(), span: self.sources.span(word), form }
+    }
+
+    /// The words behind the keyword; a script's are split by its own rules.
+    fn values(self, id: NodeId, form: Form) -> Vec<Item<'t>> {
+        if matches!(form, Form::Script | Form::OptScript) {
+            let rest = self.tree.node(id).rest;
+            return script_words(self.sources.text(rest))
+                .into_iter()
+                .map(|w| {
+                    let span = self.sources.span(rest.part(w.start, w.end));
+                    Item::Word { text: w.text, span, form }
+                })
+                .collect();
+        }
+        self.tree.values(id).iter().map(|w| self.word(*w, form)).collect()
+    }
+
+    fn entries(self, id: NodeId, content: Content) -> Vec<Item<'t>> {
+        let lines = self.tree.children(id).filter(|line| !self.tree.node(*line).ignored);
+        let words = |line: NodeId| self.tree.words(line).iter().map(move |w| self.word(*w, Form::Text));
+        match content {
+            Content::Entries(entries) if entries.many_per_line() => lines.flat_map(words).collect(),
+            _ => lines.map(|line| Item::List(words(line).collect())).collect(),
+        }
+    }
+}
+
+/// The content of a block, or of several blocks of one keyword taken together.
+struct BlockItem<'t> {
+    input: Input<'t>,
+    block: &'static Block,
+    /// The block itself, when it has a title.
+    title: Option<NodeId>,
+    nodes: Vec<NodeId>,
+}
+
+enum Item<'t> {
+    Block(BlockItem<'t>),
+    /// All statements of one keyword in one block; never empty.
+    Field {
+        input: Input<'t>,
+        keyword: &'static Keyword,
+        nodes: Vec<NodeId>,
+    },
+    List(Vec<Item<'t>>),
+    Word {
+        text: String,
+        span: Span,
+        form: Form,
+    },
+}
+
+impl<'t> Item<'t> {
+    fn span(&self) -> Span {
+        match self {
+            Self::Block(block) => match block.title.or_else(|| block.nodes.first().copied()) {
+                Some(id) => block.input.sources.span(block.input.tree.head(id)),
+                None => Span::new(0, 0, 0),
+            },
+            Self::Field { input, nodes, .. } => {
+                let id = nodes.last().copied().unwrap_or_default();
+                let values = input.tree.values(id);
+                let word = match (values.first(), values.last()) {
+                    (Some(first), Some(last)) => first.until(*last),
+                    _ => input.tree.head(id),
+                };
+                input.sources.span(word)
+            }
+            Self::List(items) => items.first().map_or(Span::new(0, 0, 0), Item::span),
+            Self::Word { span, .. } => *span,
+        }
+    }
+
+    fn block_of(input: Input<'t>, block: &'static Block, nodes: &[NodeId]) -> Self {
+        let title = (block.title != Title::None).then(|| nodes.first().copied()).flatten();
+        let children = nodes.iter().flat_map(|id| input.tree.children(*id)).collect();
+        Self::Block(BlockItem { input, block, title, nodes: children })
+    }
+
+    fn into_list(self) -> Vec<Self> {
+        match self {
+            Self::Field { input, keyword, nodes } => match keyword.form {
+                Form::Block(block) => match block.content {
+                    Content::Words(_) => {
+                        nodes.into_iter().map(|id| Self::block_of(input, block, &[id])).collect()
+                    }
+                    content => nodes.into_iter().flat_map(|id| input.entries(id, content)).collect(),
+                },
+                form if keyword.repeats => {
+                    nodes.into_iter().map(|id| Self::List(input.values(id, form))).collect()
+                }
+                form => nodes.last().map(|id| input.values(*id, form)).unwrap_or_default(),
+            },
+            Self::List(items) => items,
+            other => vec![other],
+        }
+    }
+
+    /// The one value of a statement.
+    fn into_scalar(self) -> Self {
+        match self {
+            Self::Field { input, keyword, nodes } => {
+                let form = keyword.form;
+                let span = Item::Field { input, keyword, nodes: nodes.clone() }.span();
+                let first = nodes.last().and_then(|id| input.values(*id, form).into_iter().next());
+                first.unwrap_or(Self::Word { text: String::new(), span, form })
+            }
+            Self::List(items) => items.into_iter().next().unwrap_or(Self::Word {
+                text: String::new(),
+                span: Span::new(0, 0, 0),
+                form: Form::Text,
+            }),
+            other => other,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Item<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.into_scalar() {
+            Self::Word { text, form, .. } => match form {
+                Form::Flag => visitor.visit_bool(true),
+                // A switch without a word is on.
+                Form::Bool => visitor.visit_bool(value::boolean(&text).unwrap_or(true)),
+                Form::Int(..) | Form::OptInt(..) => match number(&text) {
+                    Some(n) => visitor.visit_i64(n),
+                    None => visitor.visit_str(&text),
+                },
+                Form::IntElse(min, max, default) => {
+                    visitor.visit_i64(number(&text).filter(|n| (min..=max).contains(n)).unwrap_or(default))
+                }
+                Form::Clamped(min, max) => visitor.visit_i64(number(&text).unwrap_or(min).clamp(min, max)),
+                _ => visitor.visit_string(text),
+            },
+            block => block.deserialize_map(visitor),
+        }
+    }
+
+    /// A word as it is written, also where it is a number.
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.into_scalar() {
+            Self::Word { text, .. } => visitor.visit_string(text),
+            block => block.deserialize_map(visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_seq(Items(self.into_list().into_iter()))
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        if name == LOCATED {
+            let span = self.span();
+            return visitor
+                .visit_seq(Place { parts: vec![span.end, span.start, span.file], value: Some(self) });
+        }
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self {
+            Self::Block(block) => visitor.visit_map(Fields::new(&block)),
+            Self::Field { input, keyword: Keyword { form: Form::Block(block), .. }, nodes } => {
+                Item::block_of(input, block, &nodes).deserialize_map(visitor)
+            }
+            _ => Err(serde::de::Error::custom("a block was expected")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.into_scalar() {
+            Self::Word { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => Err(serde::de::Error::custom("a word was expected")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        newtype_struct tuple identifier ignored_any
+    }
+}
+
+fn number(text: &str) -> Option<i64> {
+    match value::integer(text) {
+        Ok(n) | Err(NumberError::Trailing(n)) => Some(n),
+        Err(NumberError::None) => None,
+    }
+}
+
+struct Items<'t>(std::vec::IntoIter<Item<'t>>);
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.0.next().map(|item| seed.deserialize(item)).transpose()
+    }
+}
+
+/// The three numbers of a place, then the value.
+struct Place<'t> {
+    parts: Vec<u32>,
+    value: Option<Item<'t>>,
+}
+
+impl<'de> SeqAccess<'de> for Place<'_> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        if let Some(part) = self.parts.pop() {
+            let part: U32Deserializer<Error> = part.into_deserializer();
+            return seed.deserialize(part).map(Some);
+        }
+        self.value.take().map(|item| seed.deserialize(item)).transpose()
+    }
+}
+
+/// The fields of a block in the order of their first mention.
+struct Fields<'t> {
+    fields: std::vec::IntoIter<(&'static str, FieldValue<'t>)>,
+    value: Option<FieldValue<'t>>,
+}
+
+enum FieldValue<'t> {
+    Item(Item<'t>),
+    Order(u64),
+}
+
+impl<'t> Fields<'t> {
+    fn new(block: &BlockItem<'t>) -> Self {
+        let BlockItem { input, block, title, nodes } = block;
+        let mut fields: Vec<(&'static str, FieldValue<'t>)> = Vec::new();
+        if let (Some(id), Some(key)) = (*title, block.title.key()) {
+            let word = input.tree.values(id).first().copied().unwrap_or(input.tree.head(id));
+            fields.push((key, FieldValue::Item(input.word(word, Form::Text))));
+            fields.push(("order", FieldValue::Order(id as u64)));
+        }
+        for &id in nodes {
+            let node = input.tree.node(id);
+            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.support == Support::On) else {
+                continue;
+            };
+            // Old spellings are read as the new ones.
+            let today = keyword.instead.and_then(|name| block.find(name)).map_or(keyword, |(_, k)| k);
+            let known = fields.iter_mut().find(|(name, _)| *name == today.name);
+            match known {
+                Some((_, FieldValue::Item(Item::Field { nodes, .. }))) => nodes.push(id),
+                Some(_) => {}
+                None => {
+                    let item = Item::Field { input: *input, keyword: today, nodes: vec![id] };
+                    fields.push((today.name, FieldValue::Item(item)));
+                }
+            }
+        }
+        Self { fields: fields.into_iter(), value: None }
+    }
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.fields.next() else { return Ok(None) };
+        self.value = Some(value);
+        let name: StrDeserializer<'_, Error> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        match self.value.take() {
+            Some(FieldValue::Item(item)) => seed.deserialize(item),
+            Some(FieldValue::Order(order)) => {
+                let order: U64Deserializer<Error> = order.into_deserializer();
+                seed.deserialize(order)
+            }
+            None => Err(serde::de::Error::custom("a value without its key")),
+        }
+    }
+}
