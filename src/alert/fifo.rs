@@ -1,0 +1,254 @@
+//! `notify_fifo` and `vrrp_notify_fifo`: one line of text for each change, for a long-running reader.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use buoy_vrrp::{Priority, Subject};
+use futures::future::join_all;
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, fchown, mkfifo};
+use tokio::sync::{Notify, watch};
+
+use super::shutdown::{Phase, flushing};
+use crate::child::{Child, Ended, reason};
+use crate::config::plan;
+
+/// What a reader gets to end by itself after the end of the file, and again after SIGTERM.
+const READER_LEAVE: Duration = Duration::from_secs(1);
+
+/// The FIFOs of a plan, open. They outlive a panic of the task that serves them, so that their readers see
+/// no end of file.
+#[derive(Debug)]
+pub(super) struct Fifos {
+    open: Mutex<Vec<Fifo>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Fifo {
+    settings: plan::Fifo,
+    /// `None` when it cannot be used, or was closed at the end.
+    file: Option<File>,
+    /// Made by us, so removed by us.
+    created: bool,
+    /// Lines that found the pipe full.
+    dropped: u64,
+}
+
+impl Fifos {
+    pub(super) fn new() -> Self {
+        Self { open: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Opens and closes what differs from what is open. A FIFO that cannot be used is reported and left
+    /// out until the next reload.
+    pub(super) fn adapt(&self, wanted: &[plan::Fifo]) {
+        let mut open = self.open();
+        open.retain(|fifo| wanted.contains(&fifo.settings) && fifo.file.is_some());
+        let missing = wanted.iter().filter(|wanted| !open.iter().any(|fifo| fifo.settings == **wanted));
+        let opened: Vec<_> = missing.map(Fifo::open).collect();
+        open.extend(opened);
+        drop(open);
+        self.changed.notify_one();
+    }
+
+    /// Writes `INSTANCE "NAME" WORD PRIORITY`, or with `GROUP` and priority 0, to every FIFO. Never waits:
+    /// a line that does not fit is dropped and counted.
+    pub(super) fn write(&self, subject: &Subject, word: &str, priority: Priority) {
+        let (kind, priority) = match subject {
+            Subject::Instance(_) => ("INSTANCE", priority.get()),
+            Subject::Group(_) => ("GROUP", 0),
+        };
+        let line = format!("{kind} \"{}\" {word} {priority}\n", subject.name());
+        for fifo in self.open().iter_mut() {
+            fifo.write(&line);
+        }
+    }
+
+    /// Lines that found a pipe full so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.open().iter().map(|fifo| fifo.dropped).sum()
+    }
+
+    /// Runs the reader scripts until the phase says that all lines are written; then closes the FIFOs,
+    /// which is how a reader learns of the end, and ends the readers that do not. Dropping kills them.
+    pub(super) async fn run(&self, phase: watch::Receiver<Phase>) {
+        let mut readers: Vec<Reader> = Vec::new();
+        loop {
+            let wanted: Vec<plan::Fifo> = {
+                let open = self.open();
+                open.iter().filter(|fifo| fifo.file.is_some()).map(|fifo| fifo.settings.clone()).collect()
+            };
+            let (kept, superfluous) =
+                readers.into_iter().partition(|reader| wanted.contains(&reader.settings));
+            readers = kept;
+            join_all(superfluous.into_iter().map(Reader::end)).await;
+            for settings in wanted {
+                if !readers.iter().any(|reader| reader.settings == settings) {
+                    readers.extend(Reader::start(settings));
+                }
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = flushing(phase.clone()) => break,
+                () = watch_all(&mut readers) => {}
+            }
+        }
+        self.open().clear();
+        join_all(readers.into_iter().map(Reader::leave)).await;
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Fifo>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fifo {
+    fn open(settings: &plan::Fifo) -> Self {
+        let path = settings.path.display();
+        let (file, created) = match open(settings) {
+            Ok((file, created)) => (Some(file), created),
+            Err(error) => {
+                tracing::error!(%path, error = format!("{error:#}"), "the notify FIFO is not used");
+                (None, false)
+            }
+        };
+        Self { settings: settings.clone(), file, created, dropped: 0 }
+    }
+
+    fn write(&mut self, line: &str) {
+        let Some(file) = &mut self.file else { return };
+        // A line is shorter than PIPE_BUF, so it goes in whole or not at all.
+        let Err(error) = file.write_all(line.as_bytes()) else { return };
+        if self.dropped == 0 {
+            let path = self.settings.path.display();
+            tracing::warn!(%path, error = %reason(&error), "nobody reads the notify FIFO: lines are dropped");
+        }
+        self.dropped += 1;
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            let path = self.settings.path.display();
+            tracing::warn!(%path, lines = self.dropped, "lines were dropped because nobody read the notify FIFO");
+        }
+        if self.created
+            && let Err(error) = std::fs::remove_file(&self.settings.path)
+        {
+            let path = self.settings.path.display();
+            tracing::debug!(%path, error = %reason(&error), "cannot remove the notify FIFO");
+        }
+    }
+}
+
+/// Makes the FIFO if it is not there and opens it for both directions, so that writing works before there
+/// is a reader. An existing one must be a FIFO of ours or of its configured owner, and no link.
+fn open(settings: &plan::Fifo) -> anyhow::Result<(File, bool)> {
+    let created = match mkfifo(&settings.path, Mode::from_bits_truncate(0o644)) {
+        Ok(()) => true,
+        Err(nix::errno::Errno::EEXIST) => false,
+        Err(error) => return Err(error).context("cannot make it"),
+    };
+    let file = open_existing(settings)?;
+    if created {
+        give(&file, settings)?;
+    }
+    Ok((file, created))
+}
+
+fn open_existing(settings: &plan::Fifo) -> anyhow::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(&settings.path)
+        .map_err(|error| io::Error::other(reason(&error)))
+        .context("cannot open it")?;
+    let metadata = file.metadata().context("cannot look at it")?;
+    if !metadata.file_type().is_fifo() {
+        bail!("there is something else of that name");
+    }
+    if !ours(&metadata) && settings.owner.as_ref().is_none_or(|owner| owner.uid != metadata.uid()) {
+        bail!("it belongs to user {}", metadata.uid());
+    }
+    Ok(file)
+}
+
+/// Gives a FIFO that was just made to its configured owner: the open one, because somebody who may write to the directory
+/// may have put something else of that name there since.
+fn give(file: &File, settings: &plan::Fifo) -> anyhow::Result<()> {
+    let Some(owner) = &settings.owner else { return Ok(()) };
+    let metadata = file.metadata().context("cannot look at it")?;
+    if !metadata.file_type().is_fifo() || !ours(&metadata) || metadata.nlink() != 1 {
+        bail!("somebody has replaced it");
+    }
+    fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
+        .with_context(|| format!("cannot give it to {}", owner.name))
+}
+
+fn ours(metadata: &Metadata) -> bool {
+    metadata.uid() == nix::unistd::geteuid().as_raw()
+}
+
+/// A reader script at work. One that ends by itself is not started again, as with keepalived.
+struct Reader {
+    settings: plan::Fifo,
+    child: Option<Child>,
+}
+
+impl Reader {
+    /// `None` when the FIFO has no script.
+    fn start(settings: plan::Fifo) -> Option<Self> {
+        let path = settings.path.to_string_lossy().into_owned();
+        let child = match Child::spawn(settings.script.as_ref()?, &[&path]) {
+            Ok(child) => Some(child),
+            Err(error) => {
+                tracing::error!(fifo = %path, result = %Ended::NotStarted(error), "no reader of the notify FIFO");
+                None
+            }
+        };
+        Some(Self { settings, child })
+    }
+
+    async fn leave(mut self) {
+        if let Some(child) = &mut self.child
+            && let Ended::TimedOut(_) = child.wait_for(READER_LEAVE).await
+        {
+            self.end().await;
+        }
+    }
+
+    async fn end(mut self) {
+        if let Some(child) = &mut self.child {
+            child.terminate(READER_LEAVE).await;
+        }
+    }
+
+    /// Waits for the reader to end by itself, which is told once.
+    async fn watch(&mut self) {
+        let Some(child) = &mut self.child else { return std::future::pending().await };
+        let ended = child.wait().await;
+        let fifo = self.settings.path.display();
+        tracing::warn!(%fifo, result = %ended, "the reader of the notify FIFO has ended");
+        self.child = None;
+    }
+}
+
+/// Waits until one of the readers ends.
+async fn watch_all(readers: &mut [Reader]) {
+    let watches: Vec<_> = readers.iter_mut().map(|reader| Box::pin(reader.watch())).collect();
+    match watches.is_empty() {
+        true => std::future::pending().await,
+        false => drop(futures::future::select_all(watches).await),
+    }
+}
+
+#[cfg(test)]
+mod tests;

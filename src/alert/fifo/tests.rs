@@ -1,0 +1,182 @@
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::alert::fixture::{instance, shell};
+
+fn settings(path: &Path) -> plan::Fifo {
+    plan::Fifo { path: path.to_owned(), owner: None, script: None }
+}
+
+/// A reader at the other end, opened like `nix::fcntl` would not wait.
+fn reader(path: &Path) -> File {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).expect("the FIFO opens")
+}
+
+fn text(mut reader: &File) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = reader.read(&mut buffer) {
+        bytes.extend(&buffer[..count]);
+    }
+    String::from_utf8(bytes).expect("utf-8")
+}
+
+#[test]
+fn lines_are_those_of_keepalived_byte_for_byte() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&path)]);
+    let reader = reader(&path);
+    fifos.write(&instance("VI_1"), "MASTER", Priority::new(150));
+    fifos.write(&Subject::Group("G 1".into()), "BACKUP", Priority::new(150));
+    fifos.write(&instance("VI_1"), "MASTER_RX_LOWER_PRI", Priority::new(150));
+    assert_eq!(
+        text(&reader),
+        "INSTANCE \"VI_1\" MASTER 150\nGROUP \"G 1\" BACKUP 0\nINSTANCE \"VI_1\" MASTER_RX_LOWER_PRI 150\n"
+    );
+}
+
+#[test]
+fn a_full_pipe_drops_lines_and_counts_them() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&path)]);
+    let line = "INSTANCE \"VI_1\" MASTER 150\n";
+    let fitting = 65536 / 4096 * (4096 / line.len());
+    for _ in 0..fitting * 2 {
+        fifos.write(&instance("VI_1"), "MASTER", Priority::new(150));
+    }
+    let read = text(&reader(&path));
+    assert!(read.lines().all(|read| read == line.trim_end()), "whole lines only");
+    let written = u64::try_from(read.lines().count()).expect("few");
+    assert_eq!(fifos.dropped() + written, u64::try_from(fitting * 2).expect("few"));
+    assert!(fifos.dropped() > 0);
+}
+
+#[test]
+fn what_we_made_is_removed_and_what_was_there_stays() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    mkfifo(&theirs, Mode::S_IRWXU).expect("made");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&ours), settings(&theirs)]);
+    let mode = std::fs::metadata(&ours).expect("exists").permissions().mode();
+    assert_eq!(mode & 0o133, 0, "mode {mode:o} is 0644 less the umask");
+    fifos.adapt(&[]);
+    assert!(!ours.exists() && theirs.exists());
+}
+
+#[test]
+fn something_else_of_that_name_is_left_alone() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (file, link, fifo) =
+        (directory.path().join("file"), directory.path().join("link"), directory.path().join("fifo"));
+    std::fs::write(&file, "precious").expect("written");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("made");
+    std::os::unix::fs::symlink(&fifo, &link).expect("linked");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&file), settings(&link)]);
+    fifos.write(&instance("VI_1"), "MASTER", Priority::new(150));
+    assert_eq!(std::fs::read_to_string(&file).expect("readable"), "precious");
+    assert_eq!(text(&reader(&fifo)), "");
+    drop(fifos);
+    assert!(file.exists() && link.exists());
+}
+
+#[test]
+fn a_fifo_of_another_user_is_not_used() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    mkfifo(&path, Mode::S_IRWXU).expect("made");
+    std::os::unix::fs::chown(&path, Some(65534), None).expect("given away");
+    let mut wanted = settings(&path);
+    assert!(open(&wanted).is_err());
+    wanted.owner = Some(plan::User { name: "nobody".into(), uid: 65534, gid: 65534 });
+    assert!(open(&wanted).is_ok());
+}
+
+#[test]
+fn a_fifo_made_for_another_user_is_given_away_and_what_replaced_it_is_not() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    let mut wanted = settings(&path);
+    wanted.owner = Some(plan::User { name: "nobody".into(), uid: 65534, gid: 65534 });
+    let owner = |path: &Path| std::fs::metadata(path).expect("exists").uid();
+    let (made, created) = open(&wanted).expect("made");
+    assert!(created);
+    assert_eq!(owner(&path), 65534);
+    drop(made);
+    // What the other user may put there between making and giving: a link, and another name of a FIFO of ours.
+    let precious = directory.path().join("precious");
+    mkfifo(&precious, Mode::S_IRWXU).expect("made");
+    let replacements: [fn(&Path, &Path) -> io::Result<()>; 2] =
+        [|from, to| std::os::unix::fs::symlink(from, to), |from, to| std::fs::hard_link(from, to)];
+    for replace in replacements {
+        std::fs::remove_file(&path).expect("removed");
+        replace(&precious, &path).expect("replaced");
+        assert!(open_existing(&wanted).and_then(|file| give(&file, &wanted)).is_err());
+        assert_eq!(owner(&precious), 0);
+    }
+}
+
+#[test]
+fn an_unchanged_fifo_survives_a_reload_with_its_lines() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&path)]);
+    fifos.write(&instance("VI_1"), "MASTER", Priority::new(150));
+    fifos.adapt(&[settings(&path)]);
+    assert_eq!(text(&reader(&path)), "INSTANCE \"VI_1\" MASTER 150\n");
+}
+
+#[tokio::test]
+async fn a_reader_script_gets_the_path_and_every_line_up_to_the_last() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (path, log) = (directory.path().join("fifo"), directory.path().join("log"));
+    let mut wanted = settings(&path);
+    wanted.script = Some(shell(&format!(
+        "while read line; do echo \"$line\" >> {log}; done < $1; echo end >> {log}",
+        log = log.display()
+    )));
+    let fifos = std::sync::Arc::new(Fifos::new());
+    fifos.adapt(&[wanted]);
+    let phase = watch::Sender::new(Phase::Open);
+    let (working, watching) = (std::sync::Arc::clone(&fifos), phase.subscribe());
+    let task = tokio::spawn(async move { working.run(watching).await });
+    fifos.write(&instance("VI_1"), "BACKUP", Priority::new(150));
+    let poll = async {
+        while !log.exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), poll).await.expect("the reader reads");
+    fifos.write(&instance("VI_1"), "STOP", Priority::new(150));
+    phase.send_replace(Phase::Flushing);
+    timeout(Duration::from_secs(20), task).await.expect("ends").expect("without panic");
+    let log = std::fs::read_to_string(log).expect("readable");
+    assert_eq!(log, "INSTANCE \"VI_1\" BACKUP 150\nINSTANCE \"VI_1\" STOP 150\nend\n");
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_leave_is_ended() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut wanted = settings(&directory.path().join("fifo"));
+    wanted.script = Some(shell("sleep 1000"));
+    let fifos = Fifos::new();
+    fifos.adapt(&[wanted]);
+    let phase = watch::Sender::new(Phase::Flushing);
+    timeout(Duration::from_secs(20), fifos.run(phase.subscribe())).await.expect("ends");
+}

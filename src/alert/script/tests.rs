@@ -1,0 +1,296 @@
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::alert::fixture::{group, instance, plan, router, shell};
+use crate::alert::settings::Settings;
+use crate::config::plan::Plan;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Hooks at work, whose scripts write to one file.
+struct Bench {
+    directory: TempDir,
+    hooks: Arc<Hooks>,
+    phase: watch::Sender<Phase>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_limits(Limits { run: LONG, stop: LONG })
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let hooks = Arc::new(Hooks::with_limits(limits));
+        let phase = watch::Sender::new(Phase::Open);
+        let (working, watching) = (Arc::clone(&hooks), phase.subscribe());
+        let task = tokio::spawn(async move { working.run(watching).await });
+        Self { directory: tempfile::tempdir().expect("temporary directory"), hooks, phase, task }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A script that writes what it was called with, prefixed by `word`.
+    fn writes(&self, word: &str) -> Option<Command> {
+        Some(shell(&format!("echo {word} \"$@\" >> {}", self.path("log").display())))
+    }
+
+    /// A script that writes `word`, and then runs until the file `word` exists.
+    fn holds(&self, word: &str) -> Option<Command> {
+        let wait = format!("until [ -e {} ]; do sleep 0.01; done", self.path(word).display());
+        Some(shell(&format!("echo {word} \"$@\" >> {}; {wait}", self.path("log").display())))
+    }
+
+    fn release(&self, word: &str) {
+        std::fs::write(self.path(word), "").expect("written");
+    }
+
+    fn lines(&self) -> Vec<String> {
+        lines(&self.path("log"))
+    }
+
+    async fn until_lines(&self, count: usize) -> Vec<String> {
+        let poll = async {
+            while self.lines().len() < count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(LONG, poll).await.unwrap_or_else(|_| panic!("{count} lines, not {:?}", self.lines()));
+        self.lines()
+    }
+
+    fn announce(&self, plan: &Plan, subject: &Subject, state: State) {
+        let settings = Settings::new(plan, None);
+        self.hooks.announce(subject, &settings.subjects[subject], state, Priority::new(150));
+    }
+
+    async fn finish(self) -> Vec<String> {
+        self.phase.send_replace(Phase::Flushing);
+        timeout(LONG, self.task).await.expect("ends").expect("without panic");
+        lines(&self.directory.path().join("log"))
+    }
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn with_instance(notify: crate::config::plan::Notify) -> Plan {
+    let mut router = router("VI_1");
+    router.notify = notify;
+    Plan { routers: vec![router], ..plan() }
+}
+
+#[tokio::test]
+async fn the_specific_script_comes_first_then_the_general_one_with_four_arguments() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        master: bench.writes("specific"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    bench.announce(&plan, &instance("VI_1"), State::Master);
+    assert_eq!(bench.finish().await, ["specific", "general INSTANCE VI_1 MASTER 150"]);
+}
+
+#[tokio::test]
+async fn a_script_that_ran_when_the_hooks_failed_is_run_again_unless_there_is_newer_news() {
+    let mut bench = Bench::new();
+    let notify = |word| crate::config::plan::Notify { any: bench.holds(word), ..Default::default() };
+    let (one, two) = (instance("VI_1"), instance("VI_2"));
+    let mut plan = with_instance(notify("one"));
+    plan.routers.push(router("VI_2"));
+    plan.routers[1].notify = notify("two");
+    bench.announce(&plan, &one, State::Master);
+    bench.announce(&plan, &two, State::Master);
+    bench.until_lines(2).await;
+    // Aborting drops the run as a panic does.
+    bench.task.abort();
+    (&mut bench.task).await.expect_err("aborted");
+    bench.announce(&plan, &two, State::Fault);
+    let (working, watching) = (Arc::clone(&bench.hooks), bench.phase.subscribe());
+    bench.task = tokio::spawn(async move { working.run(watching).await });
+    let mut again = bench.until_lines(4).await.split_off(2);
+    again.sort();
+    assert_eq!(again, ["one INSTANCE VI_1 MASTER 150", "two INSTANCE VI_2 FAULT 150"]);
+    bench.release("one");
+    bench.release("two");
+    assert_eq!(bench.finish().await.len(), 4, "and that is all");
+}
+
+#[tokio::test]
+async fn a_group_has_priority_0() {
+    let bench = Bench::new();
+    let mut group = group("G");
+    group.notify.any = bench.writes("general");
+    let plan = Plan { groups: vec![group], ..plan() };
+    bench.announce(&plan, &Subject::Group("G".into()), State::Backup);
+    assert_eq!(bench.finish().await, ["general GROUP G BACKUP 0"]);
+}
+
+#[tokio::test]
+async fn while_a_script_runs_only_the_newest_state_waits() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        backup: bench.holds("first"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    let subject = instance("VI_1");
+    bench.announce(&plan, &subject, State::Backup);
+    bench.until_lines(1).await;
+    for state in [State::Master, State::Fault, State::Master] {
+        bench.announce(&plan, &subject, state);
+    }
+    bench.release("first");
+    let expected = ["first", "general INSTANCE VI_1 BACKUP 150", "general INSTANCE VI_1 MASTER 150"];
+    assert_eq!(bench.finish().await, expected);
+}
+
+#[tokio::test]
+async fn a_state_without_script_still_withdraws_one_that_waits() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        backup: bench.holds("first"),
+        master: bench.writes("master"),
+        ..Default::default()
+    });
+    let subject = instance("VI_1");
+    bench.announce(&plan, &subject, State::Backup);
+    bench.until_lines(1).await;
+    bench.announce(&plan, &subject, State::Master);
+    bench.announce(&plan, &subject, State::Fault);
+    bench.release("first");
+    assert_eq!(bench.finish().await, ["first"]);
+}
+
+#[tokio::test]
+async fn a_slow_script_of_one_instance_does_not_hold_up_another() {
+    let bench = Bench::new();
+    let mut plan =
+        with_instance(crate::config::plan::Notify { any: bench.holds("slow"), ..Default::default() });
+    plan.routers.push(router("VI_2"));
+    plan.routers[1].notify.any = bench.writes("quick");
+    bench.announce(&plan, &instance("VI_1"), State::Master);
+    bench.until_lines(1).await;
+    bench.announce(&plan, &instance("VI_2"), State::Master);
+    let lines = bench.until_lines(2).await;
+    assert_eq!(lines[1], "quick INSTANCE VI_2 MASTER 150");
+    bench.release("slow");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_script_that_hangs_is_ended_and_the_next_one_runs() {
+    let bench = Bench::with_limits(Limits { run: Duration::from_millis(200), stop: LONG });
+    let plan = with_instance(crate::config::plan::Notify {
+        master: bench.holds("hangs"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    bench.announce(&plan, &instance("VI_1"), State::Master);
+    assert_eq!(bench.until_lines(2).await, ["hangs", "general INSTANCE VI_1 MASTER 150"]);
+}
+
+#[tokio::test]
+async fn at_the_end_a_busy_script_is_cut_short_and_stop_scripts_run() {
+    let bench = Bench::with_limits(Limits { run: LONG * 100, stop: Duration::from_millis(200) });
+    let plan = with_instance(crate::config::plan::Notify {
+        master: bench.holds("busy"),
+        stop: bench.holds("stop"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    let subject = instance("VI_1");
+    bench.announce(&plan, &subject, State::Master);
+    bench.until_lines(1).await;
+    bench.announce(&plan, &subject, State::Stop);
+    let lines = bench.finish().await;
+    assert_eq!(lines.last().map(String::as_str), Some("general INSTANCE VI_1 STOP 150"));
+    assert!(lines.contains(&"stop".to_owned()));
+}
+
+#[tokio::test]
+async fn deletion_runs_the_script_of_notify_deleted_only_if_there_is_one() {
+    let bench = Bench::new();
+    let mut plan = with_instance(crate::config::plan::Notify {
+        fault: bench.writes("fault"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    plan.routers[0].notify_deleted = Some(bench.writes("deleted"));
+    bench.announce(&plan, &instance("VI_1"), State::Deleted);
+    assert_eq!(bench.finish().await, ["deleted", "general INSTANCE VI_1 DELETED 150"]);
+}
+
+#[tokio::test]
+async fn lower_priorities_heard_in_a_row_make_one_more_run_at_most() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        master_rx_lower_pri: bench.holds("lower"),
+        ..Default::default()
+    });
+    let settings = Settings::new(&plan, None);
+    let subject = instance("VI_1");
+    let hear = || bench.hooks.lower_priority_heard(&subject, &settings.subjects[&subject]);
+    hear();
+    bench.until_lines(1).await;
+    (0..10).for_each(|_| hear());
+    bench.release("lower");
+    assert_eq!(bench.finish().await, ["lower", "lower"]);
+}
+
+#[tokio::test]
+async fn more_subjects_than_may_run_at_once_all_get_their_turn() {
+    let bench = Bench::new();
+    let count = MAX_RUNNING + 20;
+    let routers = (0..count).map(|number| {
+        let mut router = router(&format!("VI_{number}"));
+        router.notify.any = bench.writes("general");
+        router
+    });
+    let plan = Plan { routers: routers.collect(), ..plan() };
+    for router in &plan.routers {
+        bench.announce(&plan, &Subject::Instance(Arc::clone(router.name())), State::Master);
+    }
+    assert_eq!(bench.finish().await.len(), count);
+}
+
+#[tokio::test]
+async fn a_second_owner_has_the_master_script_run_once_more() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        master: bench.holds("master"),
+        any: bench.writes("general"),
+        ..Default::default()
+    });
+    let (settings, subject) = (Settings::new(&plan, None), instance("VI_1"));
+    bench.announce(&plan, &subject, State::Master);
+    bench.until_lines(1).await;
+    (0..10).for_each(|_| bench.hooks.own_again(&subject, &settings.subjects[&subject]));
+    bench.release("master");
+    assert_eq!(bench.finish().await, ["master", "general INSTANCE VI_1 MASTER 150", "master"]);
+}
+
+#[tokio::test]
+async fn a_newer_state_comes_instead_of_another_run_for_a_second_owner() {
+    let bench = Bench::new();
+    let plan = with_instance(crate::config::plan::Notify {
+        master: bench.holds("master"),
+        backup: bench.writes("backup"),
+        ..Default::default()
+    });
+    let (settings, subject) = (Settings::new(&plan, None), instance("VI_1"));
+    bench.announce(&plan, &subject, State::Master);
+    bench.until_lines(1).await;
+    bench.hooks.own_again(&subject, &settings.subjects[&subject]);
+    bench.announce(&plan, &subject, State::Backup);
+    bench.hooks.own_again(&subject, &settings.subjects[&subject]);
+    bench.release("master");
+    assert_eq!(bench.finish().await, ["master", "backup"]);
+}
