@@ -1,0 +1,66 @@
+//! The command line's end of the control socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Reply, Request, Status};
+
+/// How long a daemon may take for an answer that does not follow events.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An open connection whose request has been sent.
+#[derive(Debug)]
+pub struct Client {
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects and sends `request`.
+    pub fn ask(socket: &Path, request: &Request) -> Result<Self> {
+        let mut stream = UnixStream::connect(socket).with_context(|| {
+            format!(
+                "no buoy answers at {} (is it running, as root, with another --control?)",
+                socket.display()
+            )
+        })?;
+        let follows = matches!(request, Request::Events { follow: true, .. });
+        stream.set_read_timeout((!follows).then_some(PATIENCE))?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        Ok(Self { lines: BufReader::new(stream) })
+    }
+
+    /// The next answer; `None` when the daemon has said everything.
+    pub fn next_reply(&mut self) -> Result<Option<Reply>> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line).context("the daemon did not answer")? == 0 {
+            return Ok(None);
+        }
+        serde_json::from_str(&line).map(Some).context("the daemon's answer is not understood")
+    }
+}
+
+/// Asks for the status.
+pub fn status(socket: &Path) -> Result<Status> {
+    match Client::ask(socket, &Request::Status)?.next_reply()? {
+        Some(Reply::Status(status)) => Ok(*status),
+        Some(Reply::Refused { message }) => bail!(message),
+        Some(other) => bail!("unexpected answer {other:?}"),
+        None => bail!("the daemon closed the connection without an answer"),
+    }
+}
+
+/// Sends a request that is answered by one word of success or refusal.
+pub fn command(socket: &Path, request: &Request) -> Result<String> {
+    match Client::ask(socket, request)?.next_reply()? {
+        Some(Reply::Done { message }) => Ok(message),
+        Some(Reply::Refused { message }) => bail!(message),
+        Some(other) => bail!("unexpected answer {other:?}"),
+        None => bail!("the daemon closed the connection without an answer"),
+    }
+}

@@ -1,0 +1,645 @@
+//! The running daemon: its loop, its reload, its end.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use buoy_vrrp::driver::{Command, Driver, DriverHandle, Event, Snapshot};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::election_thread::{self, Hands, NEWS};
+use super::host_link::HostLink;
+use super::host_thread::{self, Follow, Orders};
+use super::parts::{Part, Restarts};
+use super::reload::Keyed;
+use super::{calls, process, report};
+use crate::alert::Dispatcher;
+use crate::api::server::{Call, Server};
+use crate::api::{DaemonStatus, Reply, Request, Status};
+use crate::child;
+use crate::cli::{RunArgs, status};
+use crate::config::plan::{Plan, Timed};
+use crate::config::{self, Loaded, Severity};
+use crate::host::{HostConfig, Vmacs};
+use crate::planted_panic::PlantedPanic;
+use crate::track;
+
+/// Requests from the control socket that wait for the loop; more wait in their connections.
+const CALLS: usize = 32;
+/// The election answers within this time or is stuck: the watchdog of systemd is then left to bark.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
+/// STOP hooks and the last mails have so long.
+const LAST_ALERTS: Duration = Duration::from_secs(3);
+/// Grace of a startup or shutdown script after TERM.
+const SCRIPT_GRACE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(
+    args: RunArgs,
+    path: PathBuf,
+    loaded: Loaded,
+    pid_files: Vec<PathBuf>,
+    home: track::HomeNamespace,
+) -> Result<ExitCode> {
+    // One thread: this loop and its tasks have time, and every thread of a pool would cost memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(async {
+        // Before anything is held, and before anybody is told our process id: from here on a signal ends or
+        // reloads in good order.
+        let mut signals = Signals::new()?;
+        let _pid_files = process::PidFiles::write(pid_files)?;
+        child::tie_commands_to_this_process();
+        let script = loaded.plan.as_ref().and_then(|plan| plan.global.startup_script.as_ref());
+        tokio::select! {
+            () = run_once("startup_script", script) => {}
+            () = signals.stop(args.ignore_sigint) => return Ok(ExitCode::SUCCESS),
+        }
+        let daemon = Daemon::start(args, path, loaded, home).await?;
+        daemon.run(signals).await
+    });
+    // Whatever hangs on a thread of its own (a name look-up, a mount that is gone) does not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+struct Daemon {
+    args: RunArgs,
+    path: PathBuf,
+    keyed: Keyed,
+    warnings: usize,
+    started: SystemTime,
+    last_reload: Option<String>,
+    reload_refused: bool,
+    restarts: Restarts,
+    alerts: Dispatcher,
+    tracked: Arc<track::Set>,
+    election: DriverHandle,
+    link: Arc<HostLink>,
+    orders: Arc<Orders>,
+    news: mpsc::Receiver<Event>,
+    /// The election has handed everything over.
+    stopped: Arc<Notify>,
+    /// A removed router holds nothing any more.
+    gone: Arc<Notify>,
+    calls: mpsc::Receiver<Call>,
+    /// Aborted when dropped.
+    _alert_part: Part,
+    track_part: Part,
+    track_panic: PlantedPanic,
+    control_part: Part,
+    election_ended: oneshot::Receiver<String>,
+    election_thread: std::thread::JoinHandle<()>,
+    host_thread: std::thread::JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start(args: RunArgs, path: PathBuf, loaded: Loaded, home: track::HomeNamespace) -> Result<Self> {
+        let warnings = loaded.findings.count(Severity::Warning);
+        let Some(plan) = loaded.plan else { bail!("{} cannot be run", path.display()) };
+        // What the text took is not needed any more.
+        drop((loaded.findings, loaded.sources));
+        let keyed = Keyed::first(Arc::new(plan));
+        let plan = Arc::clone(&keyed.plan);
+        // First, for it fails where another daemon answers: that one's addresses must not be taken for left-overs.
+        let (calls_in, calls) = mpsc::channel(CALLS);
+        let server = Arc::new(Server::bind(&args.control, calls_in)?);
+        let restarts = Restarts::default();
+        let alerts = Dispatcher::new(&plan);
+        let link = Arc::new(HostLink::default());
+        let (news_in, news) = mpsc::channel(NEWS);
+        let (stopped, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let hands =
+            Hands::new(Arc::clone(&link), alerts.clone(), news_in, Arc::clone(&stopped), Arc::clone(&gone));
+        let (driver, election) = Driver::new(hands).context("cannot prepare the election")?;
+        let (ended, election_ended) = oneshot::channel();
+        let election_thread = election_thread::start(driver, plan.global.scheduling.clone(), ended)?;
+        let vmacs = Vmacs::of(&plan);
+        set_items(&link, &keyed, &vmacs);
+        link.configure(HostConfig::of(&plan, &vmacs));
+        for command in keyed.additions() {
+            election.tell(command)?;
+        }
+        election.tell(Command::LogUnknownVrids(plan.global.log_unknown_vrids))?;
+        let track_panic = PlantedPanic::default();
+        let tracked = start_tracking(&plan, &election, track_panic.clone());
+        tracked.remember_home(home);
+        let orders = Arc::new(Orders::default());
+        let shared = host_thread::Shared {
+            link: Arc::clone(&link),
+            orders: Arc::clone(&orders),
+            election: election.clone(),
+            restarts: restarts.clone(),
+        };
+        let follow =
+            Follow { plan: Arc::clone(&plan), vmacs, keys: keyed.keys.clone(), delay: start_delay(&plan) };
+        let (ready, host_ready) = oneshot::channel();
+        let host_thread =
+            host_thread::start(shared, follow, ready).context("cannot start the host thread")?;
+        host_ready.await.context("the host thread ended")?.context("cannot work with this host's network")?;
+
+        let control_part = Part::start("control socket", restarts.clone(), move || {
+            let server = Arc::clone(&server);
+            async move { server.run().await }
+        });
+        let dispatcher = alerts.clone();
+        let alert_part = Part::start("alerts", restarts.clone(), move || {
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.run().await }
+        });
+        let set = Arc::clone(&tracked);
+        let track_part = Part::start("tracking", restarts.clone(), move || Arc::clone(&set).run());
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            configuration = %path.display(),
+            instances = plan.routers.len(),
+            "Buoy runs"
+        );
+        if plan.routers.is_empty() {
+            tracing::warn!("the configuration has no vrrp_instance: nothing to do until a reload brings one");
+        }
+        if args.detached {
+            process::announce_detached()?;
+        }
+        Ok(Self {
+            args,
+            path,
+            keyed,
+            warnings,
+            started: SystemTime::now(),
+            last_reload: None,
+            reload_refused: false,
+            restarts,
+            alerts,
+            tracked,
+            election,
+            link,
+            orders,
+            news,
+            stopped,
+            gone,
+            calls,
+            _alert_part: alert_part,
+            track_part,
+            track_panic,
+            control_part,
+            election_ended,
+            election_thread,
+            host_thread,
+        })
+    }
+
+    async fn run(mut self, mut signals: Signals) -> Result<ExitCode> {
+        let mut watchdog = tokio::time::interval(watchdog_period());
+        watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
+        loop {
+            // All cancel-safe: channels, signals and an interval.
+            tokio::select! {
+                Some(event) = self.news.recv() => election_thread::log(&event),
+                Some(call) = self.calls.recv() => self.answer(call).await,
+                () = self.gone.notified() => self.forget_old_vmacs(),
+                why = &mut self.election_ended => {
+                    let why = why.unwrap_or_else(|_| "the election thread vanished".to_owned());
+                    tracing::error!(why, "stopping: the leases of the addresses run out by themselves");
+                    return Ok(ExitCode::FAILURE);
+                }
+                () = self.restarts.failed(), if self.args.dont_respawn => {
+                    tracing::error!("stopping because a part failed (--dont-respawn)");
+                    self.stop(signals).await?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                _ = watchdog.tick() => self.feed_watchdog().await,
+                what = signals.next(self.args.ignore_sigint) => match what {
+                    Told::Stop => return self.stop(signals).await,
+                    Told::Reload => {
+                        let _said_in_the_log = self.reload().await;
+                    }
+                    Told::Dump => self.dump().await,
+                    Told::DumpAndClear => {
+                        self.dump().await;
+                        self.election.tell(Command::ClearStatistics)?;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn answer(&mut self, call: Call) {
+        let Call { request, replies } = call;
+        let reply = match request {
+            Request::Status => match self.status().await {
+                Ok(status) => Reply::Status(Box::new(status)),
+                Err(error) => Reply::Refused { message: format!("{error:#}") },
+            },
+            Request::Events { since, follow } => {
+                tokio::spawn(calls::events(self.alerts.history().clone(), since, follow, replies));
+                return;
+            }
+            Request::Reload => match self.reload().await {
+                Ok(message) => Reply::Done { message },
+                Err(why) => Reply::Refused {
+                    message: format!("reload refused, the running configuration stays in force: {why}"),
+                },
+            },
+            Request::Panic { part } => self.plant_panic(&part),
+        };
+        // A client that went away does not want it any more; one that does not read is given up.
+        let _gone = replies.try_send(reply);
+    }
+
+    fn plant_panic(&self, part: &str) -> Reply {
+        if !self.args.allow_planted_panics {
+            let message = "only a daemon started with --allow-planted-panics does this".to_owned();
+            return Reply::Refused { message };
+        }
+        match part {
+            "host" => self.orders.plant_panic(),
+            "alerts" => self.alerts.plant_panic(),
+            "tracking" => self.track_panic.plant(),
+            "control socket" => self.control_part.plant_panic(),
+            _ => {
+                let message = "parts are host, alerts, tracking, control socket".to_owned();
+                return Reply::Refused { message };
+            }
+        }
+        Reply::Done { message: format!("{part} panics at its next work") }
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        ask(&self.election, Command::Snapshot).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let snapshot = self.snapshot().await?;
+        let daemon = DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            router_id: self.keyed.plan.global.router_id.to_string(),
+            configuration: self.path.display().to_string(),
+            started: self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+            warnings: self.warnings,
+            last_reload: self.last_reload.clone(),
+            reload_refused: self.reload_refused,
+            netlink_changes: self.link.handle().changes_sent(),
+            restarts: self.restarts.counts(),
+            alerts_lost: self.alerts.losses().superseded + self.alerts.losses().fifo_lines,
+            unclaimed: snapshot.unclaimed.iter().map(|(why, n)| (why.name().to_owned(), *n)).collect(),
+            worst_lateness_us: u64::try_from(snapshot.worst_lateness.as_micros()).unwrap_or(u64::MAX),
+        };
+        Ok(report::status(daemon, &self.keyed, &snapshot))
+    }
+
+    /// Reads the configuration again and goes over to it, or says why not. What it says is for the one who asked;
+    /// the log has it too.
+    async fn reload(&mut self) -> Result<String, String> {
+        notify_reloading();
+        let outcome = self.try_reload().await;
+        let (Ok(message) | Err(message)) = &outcome;
+        let when = jiff::Timestamp::now();
+        self.last_reload = Some(format!("{message} ({when:.0})"));
+        self.reload_refused = outcome.is_err();
+        match &outcome {
+            Ok(message) => tracing::info!("reload: {message}"),
+            Err(message) => {
+                tracing::error!("reload refused, the running configuration stays in force: {message}")
+            }
+        }
+        notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
+        outcome
+    }
+
+    async fn try_reload(&mut self) -> Result<String, String> {
+        let marker = Marker::set(self.keyed.plan.global.reload_file.as_deref());
+        let (path, args) = (self.path.clone(), self.args.clone());
+        // Names of users may have to be looked up on the network.
+        let loaded = tokio::task::spawn_blocking(move || super::load(&path, &args));
+        let loaded = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))?;
+        drop(marker);
+        if let Some(log) = &self.keyed.plan.global.reload_check_config {
+            let findings = config::for_people(&loaded.findings, &loaded.sources, false);
+            if let Err(error) = std::fs::write(log, findings) {
+                tracing::warn!(path = %log.display(), %error, "reload_check_config");
+            }
+        }
+        super::log_findings(&loaded);
+        super::save_copy(&loaded);
+        let Some(plan) = loaded.plan else {
+            return Err(first_error(&loaded));
+        };
+        let now = &self.keyed.plan.global;
+        if plan.global.net_namespace != now.net_namespace || plan.global.instance != now.instance {
+            return Err("net_namespace and instance take a restart to change".to_owned());
+        }
+        self.warnings = loaded.findings.count(Severity::Warning);
+        self.alerts.apply(&plan);
+        if plan == *self.keyed.plan {
+            return Ok("nothing changed".to_owned());
+        }
+        self.go_over(Arc::new(plan)).await.map_err(|error| format!("{error:#}"))
+    }
+
+    async fn go_over(&mut self, plan: Arc<Plan>) -> Result<String> {
+        let next = self.keyed.next(Arc::clone(&plan));
+        let difference = self.keyed.difference(&next);
+        let vmacs = Vmacs::of(&plan);
+        let mut host = HostConfig::of(&plan, &vmacs);
+        if difference.removed > 0 {
+            // Routers that go still resign and hold on theirs; `forget_old_vmacs` follows.
+            let leaving = Vmacs::of(&self.keyed.plan);
+            let stays = |name: &Arc<str>| vmacs.specs().iter().any(|spec| spec.name == *name);
+            host.vmacs.extend(leaving.specs().iter().filter(|spec| !stays(&spec.name)).cloned());
+        }
+        self.link.configure(host);
+        for command in difference.commands {
+            self.election.tell(command)?;
+        }
+        set_items(&self.link, &next, &vmacs);
+        self.tracked.apply(&plan);
+        let follow = Follow { plan, vmacs, keys: next.keys.clone(), delay: Duration::ZERO };
+        self.orders.follow(follow, difference.added.clone());
+        let restart = restart_words(&self.keyed.plan, &next.plan);
+        let restart = match restart.as_slice() {
+            [] => String::new(),
+            words => format!("; {} take a restart to change", words.join(", ")),
+        };
+        self.keyed = next;
+        Ok(format!(
+            "{} instances added, {} changed, {} removed{restart}",
+            difference.added.len(),
+            difference.changed,
+            difference.removed
+        ))
+    }
+
+    /// A removed router holds nothing any more: virtual MACs that no other needs may go.
+    fn forget_old_vmacs(&self) {
+        let plan = &self.keyed.plan;
+        self.link.configure(HostConfig::of(plan, &Vmacs::of(plan)));
+    }
+
+    /// The status, for people and for machines, beside the control socket.
+    async fn dump(&self) {
+        let written = async {
+            let status = self.status().await?;
+            let people = self.args.control.with_extension("data");
+            let machines = self.args.control.with_extension("json");
+            std::fs::write(&people, status::page(&status))
+                .with_context(|| format!("cannot write {}", people.display()))?;
+            std::fs::write(&machines, serde_json::to_vec_pretty(&status)?)
+                .with_context(|| format!("cannot write {}", machines.display()))?;
+            anyhow::Ok(people)
+        };
+        match written.await {
+            Ok(path) => tracing::info!("status written to {} and .json", path.display()),
+            Err(error) => tracing::error!("{error:#}"),
+        }
+    }
+
+    async fn feed_watchdog(&self) {
+        if sd_notify::watchdog_enabled().is_none() {
+            return;
+        }
+        match ask(&self.election, Command::Ping).await {
+            Ok(()) => notify(&[NotifyState::Watchdog]),
+            Err(error) => tracing::error!("{error:#}: systemd's watchdog is not fed"),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let plan = &self.keyed.plan;
+        let refused = if self.reload_refused { "; last reload refused" } else { "" };
+        format!("{} instances, {}{refused}", plan.routers.len(), self.path.display())
+    }
+
+    /// Orderly stop: resign and hand over, take everything out of the kernel, tell whoever wants to know.
+    async fn stop(mut self, mut signals: Signals) -> Result<ExitCode> {
+        notify(&[NotifyState::Stopping]);
+        tracing::info!("stopping");
+        self.track_part.end();
+        if self.args.dont_release_vrrp {
+            self.keep_addresses().await?;
+        } else {
+            self.election.tell(Command::Stop)?;
+            // Bounded by the election: the longest skew and one interval. A second signal ends the wait.
+            loop {
+                tokio::select! {
+                    () = self.stopped.notified() => break,
+                    why = &mut self.election_ended => {
+                        let why = why.unwrap_or_else(|_| "the election thread vanished".to_owned());
+                        tracing::error!(why, "nothing is handed over");
+                        break;
+                    }
+                    Some(event) = self.news.recv() => election_thread::log(&event),
+                    what = signals.next(false) => if what == Told::Stop {
+                        self.election.tell(Command::Abandon)?;
+                    },
+                }
+            }
+            self.link.handle().stop();
+            let gone = tokio::task::spawn_blocking(move || self.host_thread.join());
+            let patience = self.keyed.plan.global.child_wait_time;
+            if tokio::time::timeout(patience, gone).await.is_err() {
+                tracing::error!("the host thread did not finish; leases of addresses run out by themselves");
+            }
+        }
+        self.alerts.shutdown(LAST_ALERTS).await;
+        // It may have ended already, and has nothing left to wait for.
+        let _ended = self.election.tell(Command::Quit);
+        let _ended = self.election_thread.join();
+        run_once("shutdown_script", self.keyed.plan.global.shutdown_script.as_ref()).await;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// `-V`: addresses stay, for ever, and the peers hear nothing.
+    async fn keep_addresses(&self) -> Result<()> {
+        let vmacs = Vmacs::of(&self.keyed.plan);
+        for (key, router) in self.keyed.routers() {
+            let repeat = router.election.garp.repeat;
+            self.link.set_items(key, vmacs.items_of(router), None, repeat);
+        }
+        let done = self.link.handle().barrier();
+        let patience = self.keyed.plan.global.child_wait_time;
+        tokio::task::spawn_blocking(move || done.recv_timeout(patience)).await??;
+        Ok(())
+    }
+}
+
+/// The first error of a configuration, and how many more there are.
+fn first_error(loaded: &Loaded) -> String {
+    let lines = config::lines(&loaded.findings, &loaded.sources);
+    let mut errors = loaded.findings.iter().zip(lines).filter(|(f, _)| f.severity == Severity::Error);
+    let first = errors.next().map_or_else(|| "the configuration cannot be used".to_owned(), |(_, line)| line);
+    match errors.count() {
+        0 => first,
+        more => format!("{first} (and {more} more: buoy check shows them)"),
+    }
+}
+
+/// Words whose change shows only after a restart.
+fn restart_words(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    let (old, new) = (&old.global, &new.global);
+    let (a, b) = (&old.scheduling, &new.scheduling);
+    let changed = [
+        (a.nice != b.nice, "vrrp_priority"),
+        (a.rt_priority != b.rt_priority, "vrrp_rt_priority"),
+        (a.no_swap != b.no_swap, "vrrp_no_swap"),
+        (a.cpu_affinity != b.cpu_affinity, "vrrp_cpu_affinity"),
+        (old.umask != new.umask, "umask"),
+        (old.log_format != new.log_format, "log_format"),
+        (old.use_pid_dir != new.use_pid_dir, "use_pid_dir"),
+    ];
+    changed.into_iter().filter_map(|(changed, word)| changed.then_some(word)).collect()
+}
+
+/// Asks the election something and waits for the answer, for a while.
+async fn ask<T: Send + 'static>(
+    election: &DriverHandle,
+    command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
+) -> Result<T> {
+    let (answer, answered) = oneshot::channel();
+    let reply = Box::new(move |value| {
+        // Whoever asked may have given up.
+        let _gone = answer.send(value);
+    });
+    election.tell(command(reply))?;
+    tokio::time::timeout(ELECTION_PATIENCE, answered)
+        .await
+        .context("the election does not answer")?
+        .context("the election has ended")
+}
+
+fn set_items(link: &HostLink, keyed: &Keyed, vmacs: &Vmacs) {
+    for (key, router) in keyed.routers() {
+        let election = &router.election;
+        link.set_items(key, vmacs.items_of(router), election.vip_lease, election.garp.repeat);
+    }
+}
+
+fn start_tracking(plan: &Plan, election: &DriverHandle, panic: PlantedPanic) -> Arc<track::Set> {
+    let election = election.clone();
+    let sink = move |target, observation| {
+        panic.strike();
+        // Without an election the daemon is about to end anyway.
+        let _ended = election.tell(Command::Observe { target, observation });
+    };
+    track::Set::new(plan, Arc::new(sink))
+}
+
+/// What is left of `vrrp_startup_delay` and `vrrp_delay_after_boot`; the longer one counts.
+fn start_delay(plan: &Plan) -> Duration {
+    let uptime = nix::sys::sysinfo::sysinfo().map_or(Duration::ZERO, |info| info.uptime());
+    plan.global.startup_delay.max(plan.global.delay_after_boot.saturating_sub(uptime))
+}
+
+async fn run_once(what: &'static str, script: Option<&Timed>) {
+    let Some(script) = script else { return };
+    let ended = child::run(&script.command, &[], script.timeout, SCRIPT_GRACE).await;
+    if !ended.success() {
+        tracing::warn!(script = what, "{what}: {ended}");
+    }
+}
+
+/// `reload_file`: there while the configuration is being read, so that whoever writes it can wait.
+struct Marker<'a>(Option<&'a Path>);
+
+impl<'a> Marker<'a> {
+    fn set(path: Option<&'a Path>) -> Self {
+        if let Some(path) = path
+            && let Err(error) = std::fs::write(path, "")
+        {
+            tracing::warn!(path = %path.display(), %error, "reload_file");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Marker<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // Whoever waits for its end may have removed it.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+    Dump,
+    /// Dump, then count from zero.
+    DumpAndClear,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    data: Signal,
+    statistics: Signal,
+    json: Signal,
+    clear: Signal,
+    /// keepalived's debug builds dump their threads on it; others must not die of it.
+    unused: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let json = SignalKind::from_raw(nix::libc::SIGRTMIN() + 2);
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            data: signal(SignalKind::user_defined1())?,
+            statistics: signal(SignalKind::user_defined2())?,
+            json: signal(json)?,
+            clear: signal(SignalKind::from_raw(nix::libc::SIGRTMAX() - 1))?,
+            unused: signal(SignalKind::from_raw(nix::libc::SIGRTMAX()))?,
+        })
+    }
+
+    /// Waits for a signal to stop; to others there is nothing to do yet. Cancel-safe.
+    async fn stop(&mut self, ignore_interrupt: bool) {
+        while self.next(ignore_interrupt).await != Told::Stop {}
+    }
+
+    /// Cancel-safe.
+    async fn next(&mut self, ignore_interrupt: bool) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv(), if !ignore_interrupt => Told::Stop,
+            _ = self.data.recv() => Told::Dump,
+            _ = self.statistics.recv() => Told::Dump,
+            _ = self.json.recv() => Told::Dump,
+            _ = self.clear.recv() => Told::DumpAndClear,
+            _ = self.unused.recv() => Told::Dump,
+        }
+    }
+}
+
+/// Twice as often as systemd wants to hear, or so seldom that it does not matter.
+fn watchdog_period() -> Duration {
+    sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 2)
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "systemd was not told"),
+    }
+}
