@@ -1,0 +1,84 @@
+//! Processor time and memory of a program: the process, its children and all their threads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use buoy::lab::Process;
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Resident, counting a page that two processes share twice.
+    pub(crate) resident: u64,
+    /// Resident, counting such a page half for each.
+    pub(crate) proportional: u64,
+}
+
+pub(crate) fn memory(process: &Process) -> Result<Memory> {
+    let mut sum = Memory::default();
+    for id in family(process.id()) {
+        let text = fs::read_to_string(proc(id).join("smaps_rollup"))
+            .with_context(|| format!("memory of process {id}"))?;
+        let bytes = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+        };
+        sum.resident += bytes("Rss:").unwrap_or_default();
+        sum.proportional += bytes("Pss:").unwrap_or_default();
+    }
+    Ok(sum)
+}
+
+/// A look at the processor time used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    at: Instant,
+    used: Duration,
+}
+
+impl Meter {
+    pub(crate) fn read(process: &Process) -> Result<Self> {
+        let at = Instant::now();
+        let mut used = Duration::ZERO;
+        for thread in family(process.id()).into_iter().flat_map(threads) {
+            // The first number is nanoseconds on a processor: what utime and stime of `stat` add up to, without
+            // their rounding to hundredths of a second.
+            let path = thread.join("schedstat");
+            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
+            used += Duration::from_nanos(nanoseconds.context("schedstat without numbers")?);
+        }
+        Ok(Self { at, used })
+    }
+
+    /// Per cent of one processor since `earlier`.
+    pub(crate) fn percent_since(&self, earlier: &Self) -> f64 {
+        let used = self.used.saturating_sub(earlier.used);
+        100.0 * used.as_secs_f64() / (self.at - earlier.at).as_secs_f64()
+    }
+}
+
+/// The process and its descendants.
+fn family(root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        for thread in threads(parent) {
+            let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    found
+}
+
+fn threads(process: u32) -> Vec<PathBuf> {
+    let threads = fs::read_dir(proc(process).join("task")).into_iter().flatten();
+    threads.flatten().map(|entry| entry.path()).collect()
+}
+
+fn proc(process: u32) -> PathBuf {
+    Path::new("/proc").join(process.to_string())
+}
