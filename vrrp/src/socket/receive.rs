@@ -45,8 +45,10 @@ pub enum Listen {
 pub struct ReceiveSocket {
     socket: Socket,
     family: Family,
-    /// Packets that are there now came later than this.
-    drained_at: Instant,
+    /// No packet that is still to be read came earlier: when the queue was last seen empty, or the arrival of
+    /// the packet read last. The two clocks are paired anew for each batch, which alone could put a packet
+    /// some microseconds ahead of the one it was queued behind.
+    not_before: Instant,
     burst: bool,
     lost: u32,
     unreadable: u64,
@@ -114,7 +116,7 @@ impl ReceiveSocket {
     /// packet counts about 800). More than `net.core.rmem_max` takes CAP_NET_ADMIN; without it the socket
     /// gets what it may have.
     pub fn open(listen: &Listen, carrier: Carrier, buffer: usize) -> Result<Self, SocketError> {
-        let drained_at = Instant::now();
+        let not_before = Instant::now();
         let family = listen.family();
         let socket = open(family, carrier.protocol())?;
         // From here on it hears its protocol on every interface, until it is told which packets it is for.
@@ -134,7 +136,7 @@ impl ReceiveSocket {
         bind(&socket, address, listen.interface())?;
         discard_queued(&socket)?;
         socket.detach_filter().during(Step::AttachFilter)?;
-        Ok(Self { socket, family, drained_at, burst: false, lost: 0, unreadable: 0 })
+        Ok(Self { socket, family, not_before, burst: false, lost: 0, unreadable: 0 })
     }
 
     /// Reads what is there, at most one batch, and samples `clock`. The packets are in `batch` afterwards, in
@@ -157,7 +159,7 @@ impl ReceiveSocket {
         if self.burst {
             return Ok(Drain::More);
         }
-        self.drained_at = before;
+        self.not_before = self.not_before.max(before);
         Ok(Drain::Empty)
     }
 
@@ -207,7 +209,8 @@ impl ReceiveSocket {
     ) -> Option<Metadata> {
         let control = Control::of(message)?;
         self.lost = control.lost.unwrap_or(self.lost);
-        let arrived = clock.instant_of(control.arrived?, self.drained_at);
+        let arrived = clock.instant_of(control.arrived?, self.not_before);
+        self.not_before = self.not_before.max(arrived);
         if message.flags.contains(MsgFlags::MSG_TRUNC) {
             return None;
         }
