@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use buoy_vrrp::{Cause, ContentionSign, Priority, State, Subject, Transition};
+use buoy_vrrp::{Cause, ContentionSign, Priority, PriorityCause, State, Subject, Transition};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -19,7 +19,13 @@ pub enum Event {
     },
     /// The effective priority of an instance changed. To be told whether or not the instance has
     /// `notify_priority_changes`: FIFO lines carry the priority.
-    PriorityChanged { instance: Arc<str>, state: State, priority: Priority, from: Priority },
+    PriorityChanged {
+        instance: Arc<str>,
+        state: State,
+        priority: Priority,
+        from: Priority,
+        cause: PriorityCause,
+    },
     /// A master heard an advertisement of a lower priority.
     LowerPriorityHeard {
         instance: Arc<str>,
@@ -159,7 +165,7 @@ mod tests {
             Cause::MasterDown { master: None, silent_for: None, waited: Duration::ZERO },
             Cause::MasterResigned { master: address },
             Cause::Preempted { master: address, priority, ours: priority },
-            Cause::HigherPriority { from: address, priority, ours: priority },
+            Cause::HigherPriority { from: address, priority, ours: priority, burdens: Vec::new() },
             Cause::HigherAddress { from: address, priority, ours: address },
             Cause::Fault(fault.clone()),
             Cause::FaultCleared(fault),

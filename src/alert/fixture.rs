@@ -103,6 +103,7 @@ pub(crate) fn router(name: &str) -> Router {
             },
             vip_lease: None,
             make_before_break: false,
+            last_announced: Some(std::net::IpAddr::from([10, 0, 0, 100])),
         },
         interface: Some("eth0".into()),
         vmac: None,

@@ -91,9 +91,16 @@ fn a_change_of_priority_is_told() {
         state: State::Master,
         priority: Priority::new(80),
         from: Priority::DEFAULT,
+        cause: buoy_vrrp::PriorityCause::Tracker {
+            target: buoy_vrrp::Target::Script("chk".into()),
+            evidence: "exit status 1".into(),
+        },
     };
     let line = console(|| event(&event_));
-    assert!(line.ends_with("INFO  instance VI_1: priority 100 -> 80 as MASTER\n"), "{line}");
+    assert!(
+        line.ends_with("INFO  instance VI_1: priority 100 -> 80 as MASTER: script chk: exit status 1\n"),
+        "{line}"
+    );
 }
 
 #[test]

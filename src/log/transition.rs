@@ -14,13 +14,14 @@ pub(super) const TARGET: &str = "buoy::transition";
 pub fn event(event: &Event) {
     match event {
         Event::Transition { transition, seq, .. } => log_transition(transition, *seq),
-        Event::PriorityChanged { instance, state, priority, from } => tracing::info!(
+        Event::PriorityChanged { instance, state, priority, from, cause } => tracing::info!(
             target: TARGET,
             instance = %instance,
             state = %state,
             from = from.get(),
             priority = priority.get(),
-            "instance {instance}: priority {from} -> {priority} as {state}"
+            cause = %cause,
+            "instance {instance}: priority {from} -> {priority} as {state}: {cause}"
         ),
         // One for each advertisement: the election has its counter.
         Event::LowerPriorityHeard { instance, from, priority } => tracing::debug!(

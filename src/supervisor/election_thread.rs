@@ -1,12 +1,11 @@
 //! The election thread: the driver of the VRRP crate with this daemon's effects. Nothing else runs on it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use buoy_vrrp::Reason;
 use buoy_vrrp::driver::{Driver, Effects, Event};
-use buoy_vrrp::{Priority, Reason};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::unistd::Pid;
@@ -32,8 +31,6 @@ pub(super) struct Hands {
     news: mpsc::Sender<Event>,
     stopped: Arc<Notify>,
     gone: Arc<Notify>,
-    /// Last known priorities, to tell what they changed from.
-    priorities: BTreeMap<Arc<str>, Priority>,
 }
 
 impl Hands {
@@ -46,7 +43,7 @@ impl Hands {
         stopped: Arc<Notify>,
         gone: Arc<Notify>,
     ) -> Self {
-        Self { link, alerts, news, stopped, gone, priorities: BTreeMap::new() }
+        Self { link, alerts, news, stopped, gone }
     }
 }
 
@@ -69,14 +66,9 @@ impl Effects for Hands {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Transition(transition) => {
-                let name = transition.subject.name();
-                self.priorities.insert(Arc::clone(name), transition.priority);
-                self.alerts.transition(transition);
-            }
-            Event::PriorityChanged { name, state, priority } => {
-                let from = self.priorities.insert(Arc::clone(&name), priority).unwrap_or(priority);
-                self.alerts.notify(alert::Event::PriorityChanged { instance: name, state, priority, from });
+            Event::Transition(transition) => self.alerts.transition(transition),
+            Event::PriorityChanged { name: instance, state, from, priority, cause } => {
+                self.alerts.notify(alert::Event::PriorityChanged { instance, state, priority, from, cause });
             }
             Event::LowerPriorityHeard { name, from, priority } => {
                 self.alerts.notify(alert::Event::LowerPriorityHeard { instance: name, from, priority });
@@ -185,6 +177,10 @@ pub(super) fn log(event: &Event) {
         Event::SocketFailed { name, error } => {
             tracing::error!(instance = &**name, error, "cannot open the VRRP sockets");
         }
+        Event::PacketsLost => tracing::warn!(
+            "a receive buffer was full and packets were lost: this director does not run often enough, or raise \
+             vrrp_rx_bufs_multiplier or kernel_rx_buf_size (told once)"
+        ),
         Event::Transition(_)
         | Event::PriorityChanged { .. }
         | Event::LowerPriorityHeard { .. }

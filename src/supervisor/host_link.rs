@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::host::desired::Address;
 use crate::host::{HostConfig, HostHandle, Items};
 
 /// The way from the election and the supervisor to the host thread. No call waits for it.
@@ -45,9 +46,10 @@ impl HostLink {
     /// What a router holds as master. If it is master the difference is applied at once.
     pub(super) fn set_items(&self, key: &Arc<str>, items: Items, lease: Option<Duration>, repeat: u32) {
         let mut state = self.lock();
+        let State { routers, withdrawn } = &mut *state;
         let items = Arc::new(items);
         let fresh = Known { items: Arc::clone(&items), lease, present: false, announce: 0, repeat };
-        let known = match state.routers.entry(Arc::clone(key)) {
+        let known = match routers.entry(Arc::clone(key)) {
             Entry::Vacant(place) => {
                 place.insert(fresh);
                 self.handle.adopt_or_clear([(Arc::clone(key), items)]);
@@ -59,8 +61,17 @@ impl HostLink {
         if known.items == items && known.lease == lease {
             return;
         }
-        (known.items, known.lease) = (Arc::clone(&items), lease);
+        let old = std::mem::replace(&mut known.items, Arc::clone(&items));
+        known.lease = lease;
         if known.present {
+            // What it holds no longer may be somebody else's from now on.
+            let held = |address: &Address| {
+                items.addresses.iter().any(|a| (a.ip, &a.dev) == (address.ip, &address.dev))
+            };
+            let dropped: Vec<Address> = old.addresses.iter().filter(|a| !held(a)).cloned().collect();
+            if !dropped.is_empty() {
+                withdrawn.push(Arc::new(Items { addresses: dropped, ..Items::default() }));
+            }
             self.handle.install(key, items, lease);
         } else {
             self.handle.adopt_or_clear([(Arc::clone(key), items)]);
@@ -80,7 +91,10 @@ impl HostLink {
         if let Some(known) = routers.get_mut(key) {
             known.present = false;
             known.announce = 0;
-            withdrawn.push(Arc::clone(&known.items));
+            // A host thread that does not come to take them must not make the list grow.
+            if !withdrawn.iter().any(|items| Arc::ptr_eq(items, &known.items)) {
+                withdrawn.push(Arc::clone(&known.items));
+            }
             self.handle.withdraw(key);
         }
     }

@@ -12,8 +12,10 @@ use buoy_vrrp::{Family, FaultCause, Interface, Observation, Reading, Target, Tra
 use crate::config::plan::{Plan, Router, RxBuffer};
 use crate::host::{Link, Links, Vmacs};
 
-/// Receive buffer where nothing is configured: five seconds of a busy segment (a packet counts about 800 bytes).
-const DEFAULT_BUFFER: usize = 1 << 20;
+/// A router's share of the receive buffer where nothing is configured lasts for so long with two masters speaking.
+const BUFFERED: Duration = Duration::from_secs(5);
+/// What the kernel counts for one advertisement, in bytes.
+const BUFFERED_PACKET: u128 = 1024;
 
 /// What a router needs to know about interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,16 +108,21 @@ impl Watch {
         for (router, key) in plan.routers.iter().zip(self.keys.clone()) {
             let binding = self.bind(router, links, &mut sources);
             let old = self.bindings.insert(Arc::clone(&key), binding.clone()).unwrap_or_default();
-            if old.endpoint != binding.endpoint {
-                let endpoint = binding.endpoint.clone();
-                commands.push(Command::Endpoint { key: Arc::clone(&key), endpoint });
-            }
+            let endpoint = (old.endpoint != binding.endpoint)
+                .then(|| Command::Endpoint { key: Arc::clone(&key), endpoint: binding.endpoint.clone() });
+            // A router whose address has gone resigns before it loses its voice; where the interface itself is gone
+            // there is nothing left to speak through.
+            let interface_gone = |f: &FaultCause| matches!(f, FaultCause::InterfaceMissing { .. });
+            let resigns = binding.endpoint.is_none() && !binding.faults.iter().any(interface_gone);
+            let (first, last) = if resigns { (None, endpoint) } else { (endpoint, None) };
+            commands.extend(first);
             let mut fault = |fault: &FaultCause, present| {
                 commands.push(Command::Fault { key: Arc::clone(&key), fault: fault.clone(), present });
             };
             // New faults first: a router must not run for the moment between two faults.
             binding.faults.difference(&old.faults).for_each(|f| fault(f, true));
             old.faults.difference(&binding.faults).for_each(|f| fault(f, false));
+            commands.extend(last);
         }
         commands
     }
@@ -219,7 +226,11 @@ impl Watch {
             return bytes as usize;
         }
         match self.plan.global.rx_buffer {
-            None => DEFAULT_BUFFER,
+            None => {
+                let interval = router.election.advert_interval.as_millis().max(1);
+                usize::try_from((BUFFERED.as_millis() / interval + 1) * 2 * BUFFERED_PACKET)
+                    .unwrap_or(usize::MAX)
+            }
             Some(RxBuffer::Bytes(bytes)) => bytes as usize,
             Some(RxBuffer::Mtu(times)) => mtu * times as usize,
             Some(RxBuffer::Advert(times)) => (40 + 16 * router.election.advertised.len()) * times as usize,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::identity::Priority;
-use crate::transition::{Cause, State, Transition};
+use crate::transition::{Cause, PriorityCause, State, Transition};
 
 /// Handle of a virtual router within one [`crate::Election`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -52,7 +52,9 @@ pub enum Action {
     },
     PriorityChanged {
         router: RouterId,
+        from: Priority,
         priority: Priority,
+        cause: PriorityCause,
     },
     /// As master we heard a master of lower priority.
     LowerPriorityHeard {

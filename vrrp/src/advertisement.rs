@@ -36,7 +36,7 @@ pub const MULTICAST_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 pub const MULTICAST_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
 const KIND_ADVERTISEMENT: u8 = 1;
-const HEADER_LEN: usize = 8;
+pub(crate) const HEADER_LEN: usize = 8;
 const V2_AUTHENTICATION_LEN: usize = 8;
 /// The `auth_hmac` extension of keepalived 2.4.
 const HMAC_TRAILER_LEN: usize = 28;

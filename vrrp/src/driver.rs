@@ -1,8 +1,8 @@
 //! The loop around the [`Election`]: sockets and timer in, packets and effects out.
 //!
 //! One thread runs it and nothing else. It waits in `epoll` for its sockets, for a `timerfd` and for commands; it
-//! never waits for anybody who takes its effects. On every wake-up: commands, then all packets by kernel arrival
-//! time, then timers, then advertisements, then effects.
+//! never waits for anybody who takes its effects. On every wake-up: all packets by kernel arrival time, then commands,
+//! then what has arrived meanwhile, then timers, then advertisements, then effects.
 //!
 //! Why dropping it half way is safe: it owns sockets and memory only. The addresses it had installed carry a
 //! lease, which nobody renews any more.
@@ -25,6 +25,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::action::{ACTIONS_KEPT, Action, ContentionSign, RouterId};
+use crate::advertisement::{HEADER_LEN, Malformed};
 use crate::clock::Clock;
 use crate::election::Election;
 use crate::identity::{Priority, Vrid};
@@ -32,7 +33,7 @@ use crate::receive::{Discard, Reason, vrid_of};
 use crate::settings::{GroupSettings, RouterSettings};
 use crate::socket::{Drain, ReceiveBatch, Received};
 use crate::tracking::{Observation, Target, Tracker};
-use crate::transition::{FaultCause, State, Transition};
+use crate::transition::{FaultCause, PriorityCause, State, Transition};
 
 pub use endpoint::Endpoint;
 pub use snapshot::{GroupSnapshot, RouterSnapshot, Snapshot};
@@ -54,6 +55,9 @@ const DRAIN_ROUNDS: usize = 16;
 const WAKES_IN_A_BURST: u32 = 4;
 const BURST: Duration = Duration::from_millis(2);
 const PAUSE: Duration = Duration::from_micros(400);
+
+/// A decision rests on a look at the sockets that is no older.
+const LOOK_AGE: Duration = Duration::from_millis(2);
 
 /// Time between attempts to open the sockets of routers that are in FAULT for want of them.
 const RETRY: Duration = Duration::from_secs(1);
@@ -135,7 +139,9 @@ pub enum Event {
     PriorityChanged {
         name: Arc<str>,
         state: State,
+        from: Priority,
         priority: Priority,
+        cause: PriorityCause,
     },
     LowerPriorityHeard {
         name: Arc<str>,
@@ -154,7 +160,7 @@ pub enum Event {
         name: Arc<str>,
         lateness: Duration,
     },
-    /// An advertisement was not used. Told once per reason until the sender or the state changes.
+    /// An advertisement was not used. Told once per sender and reason until the state changes.
     Discarded {
         name: Option<Arc<str>>,
         from: IpAddr,
@@ -174,6 +180,8 @@ pub enum Event {
     SendWorks {
         name: Arc<str>,
     },
+    /// A receive buffer was full and the kernel dropped packets. Told once until counters are cleared.
+    PacketsLost,
     /// The sockets of a router could not be opened; it is in FAULT until one of the attempts that follow succeeds,
     /// which its transition tells. Told once per endpoint until then.
     SocketFailed {
@@ -254,6 +262,9 @@ pub struct Driver<E> {
     /// VRIDs without a router that have been told of, and packets that no router here is for.
     unknown_vrids: std::collections::BTreeSet<Vrid>,
     unclaimed: BTreeMap<Reason, u64>,
+    /// When the sockets were last looked at before a decision.
+    looked_at: Instant,
+    loss_told: bool,
     stopping: bool,
     worst_lateness: Duration,
     wakeups: u64,
@@ -302,6 +313,8 @@ impl<E: Effects> Driver<E> {
             log_unknown_vrids: false,
             unknown_vrids: std::collections::BTreeSet::new(),
             unclaimed: BTreeMap::new(),
+            looked_at: Instant::now(),
+            loss_told: false,
             stopping: false,
             worst_lateness: Duration::ZERO,
             wakeups: 0,
@@ -320,9 +333,13 @@ impl<E: Effects> Driver<E> {
             if !commanded {
                 self.let_a_burst_arrive();
             }
-            // Commands first: a router that is new has to exist before its packets are looked at.
-            if commanded && matches!(self.take_commands(), Flow::Quit) {
-                return Ok(());
+            if commanded {
+                // What was heard before an order was given counts before it: an order to stop must not make a master
+                // that did not run for a while resign what a peer has taken over since.
+                self.hear_all(&mut batch)?;
+                if matches!(self.take_commands(), Flow::Quit) {
+                    return Ok(());
+                }
             }
             self.drain(&mut batch)?;
             self.expire();
@@ -465,6 +482,7 @@ impl<E: Effects> Driver<E> {
                 self.election.clear_statistics();
                 self.endpoints.clear_counters();
                 self.unclaimed.clear();
+                self.loss_told = false;
                 self.worst_lateness = Duration::ZERO;
             }
             Command::Stop => {
@@ -478,6 +496,10 @@ impl<E: Effects> Driver<E> {
 
     fn set_endpoint(&mut self, key: &Arc<str>, endpoint: Option<Endpoint>, now: Instant) {
         let Some(id) = self.keys.get(key).copied() else { return };
+        if endpoint.is_none() {
+            // A resignation goes out while there is still a way for it.
+            self.act();
+        }
         let source = endpoint.as_ref().map(|e| e.source);
         self.endpoints.set(id, endpoint, &self.epoll);
         self.election.set_source(id, source);
@@ -487,7 +509,7 @@ impl<E: Effects> Driver<E> {
     /// The settings of a router have changed, and with them perhaps which sockets its packets go through.
     fn fit_to_settings(&mut self, id: RouterId, now: Instant) {
         if let (Some(router), Some(io)) = (self.election.router(id), self.endpoints.router_mut(id)) {
-            io.receiver.update(router.settings());
+            io.update(router.settings());
         }
         self.attach(id, now);
     }
@@ -524,31 +546,56 @@ impl<E: Effects> Driver<E> {
     /// arrived before this moment is heard before anything is decided.
     fn drain(&mut self, batch: &mut ReceiveBatch) -> io::Result<()> {
         for _ in 0..DRAIN_ROUNDS {
-            let ready = std::mem::take(&mut self.ready);
-            for token in &ready {
-                self.read(*token, batch);
-            }
-            self.ready = ready;
-            let due = self.election.poll_timeout().is_some_and(|at| at <= Instant::now());
-            if !due {
-                return Ok(());
-            }
-            let commanded = self.wait(EpollTimeout::ZERO)?;
-            if commanded {
-                // Taken at the next turn; the event was consumed.
-                let _woken = self.wake.write(1);
-            }
-            if self.ready.is_empty() {
+            self.read_ready(batch);
+            self.looked_at = Instant::now();
+            let due = self.election.poll_timeout().is_some_and(|at| at <= self.looked_at);
+            if !due || !self.look_again()? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
+    /// Reads everything that the sockets hold now, whatever it was that woke us up.
+    fn hear_all(&mut self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        for _ in 0..DRAIN_ROUNDS {
+            self.read_ready(batch);
+            if !self.look_again()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_ready(&mut self, batch: &mut ReceiveBatch) {
+        let ready = std::mem::take(&mut self.ready);
+        for token in &ready {
+            self.read(*token, batch);
+        }
+        self.ready = ready;
+    }
+
+    /// Looks at the sockets without waiting; tells whether there is something to read.
+    fn look_again(&mut self) -> io::Result<bool> {
+        if self.wait(EpollTimeout::ZERO)? {
+            // Commands are taken at the next turn; the event was consumed.
+            let _woken = self.wake.write(1);
+        }
+        Ok(!self.ready.is_empty())
+    }
+
     fn read(&mut self, token: u64, batch: &mut ReceiveBatch) {
         for _ in 0..DRAIN_ROUNDS {
             let Some(socket) = self.endpoints.receiver(token) else { return };
+            let (lost, unreadable) = (socket.lost(), socket.unreadable());
             let drained = socket.receive(batch, &mut self.clock);
+            let unreadable = socket.unreadable() - unreadable;
+            if unreadable > 0 {
+                *self.unclaimed.entry(Reason::Malformed).or_default() += unreadable;
+            }
+            if socket.lost() != lost && !std::mem::replace(&mut self.loss_told, true) {
+                self.effects.event(Event::PacketsLost);
+            }
             for received in batch.packets() {
                 self.hear(token, &received);
             }
@@ -580,7 +627,7 @@ impl<E: Effects> Driver<E> {
                     (accepted.other_addresses, Reason::AddressList),
                     (accepted.other_interval, Reason::LearntInterval),
                 ] {
-                    if odd && io.receiver.complain(remark) {
+                    if odd && io.receiver.complain(received.source, remark, received.arrived) {
                         let (name, from) = (Arc::clone(name), received.source);
                         self.effects.event(Event::Remarked { name, from, remark });
                     }
@@ -588,7 +635,7 @@ impl<E: Effects> Driver<E> {
                 self.election.handle_advertisement(id, &accepted.heard, received.arrived);
             }
             Err(discard) => {
-                if io.receiver.complain(discard.reason()) {
+                if io.receiver.complain(received.source, discard.reason(), received.arrived) {
                     let (name, from) = (Some(Arc::clone(&settings.name)), received.source);
                     self.effects.event(Event::Discarded { name, from, discard });
                 }
@@ -600,7 +647,16 @@ impl<E: Effects> Driver<E> {
     fn unknown(&mut self, received: &Received<'_>) {
         let Some(vrid) = vrid_of(received) else {
             // Too short to name a router, or it names the one that cannot be.
-            *self.unclaimed.entry(Reason::Malformed).or_default() += 1;
+            let count = self.unclaimed.entry(Reason::Malformed).or_default();
+            *count += 1;
+            if *count == 1 {
+                let discard = match received.pdu.len() {
+                    have @ (0 | 1) => Malformed::Truncated { have, need: HEADER_LEN },
+                    _ => Malformed::VridZero,
+                };
+                let discard = Discard::Malformed(discard);
+                self.effects.event(Event::Discarded { name: None, from: received.source, discard });
+            }
             return;
         };
         *self.unclaimed.entry(Reason::UnknownVrid).or_default() += 1;
@@ -613,6 +669,10 @@ impl<E: Effects> Driver<E> {
     fn expire(&mut self) {
         let Some(due) = self.election.poll_timeout() else { return };
         let now = Instant::now();
+        if due <= now && now.saturating_duration_since(self.looked_at) > LOOK_AGE {
+            // We did not run for a moment since the sockets were looked at: once more from the beginning.
+            return;
+        }
         if let Some(lateness) = now.checked_duration_since(due) {
             self.worst_lateness = self.worst_lateness.max(lateness);
             self.election.handle_timeout(now);
@@ -655,8 +715,14 @@ impl<E: Effects> Driver<E> {
                 }
                 self.effects.event(Event::Transition(transition));
             }
-            Action::PriorityChanged { router, priority } => {
-                self.tell(router, |name, state| Event::PriorityChanged { name, state, priority })
+            Action::PriorityChanged { router, from, priority, cause } => {
+                self.tell(router, |name, state| Event::PriorityChanged {
+                    name,
+                    state,
+                    from,
+                    priority,
+                    cause,
+                });
             }
             Action::LowerPriorityHeard { router, from, priority } => {
                 self.tell(router, |name, _| Event::LowerPriorityHeard { name, from, priority });

@@ -16,7 +16,7 @@ use crate::identity::Priority;
 use crate::settings::{GroupSettings, RouterSettings};
 use crate::sync_group::SyncGroup;
 use crate::tracking::{Effect, Observation, Reading, Target, Tracker};
-use crate::transition::{Cause, FaultCause, State, Subject, Transition};
+use crate::transition::{Burden, Cause, FaultCause, PriorityCause, State, Subject, Transition};
 use crate::virtual_router::{Heard, Holding, VirtualRouter};
 
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Election {
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(Slot { router, trackers, group: None, armed: None, gone: false });
         }
-        self.apply_trackers(id, now);
+        self.apply_trackers(id, &PriorityCause::Reload, now);
         id
     }
 
@@ -100,7 +100,7 @@ impl Election {
                 self.with(id, |router, out| router.set_fault(fault, false, now, out));
             }
         }
-        self.apply_trackers(id, now);
+        self.apply_trackers(id, &PriorityCause::Reload, now);
         self.settle(now);
     }
 
@@ -230,6 +230,8 @@ impl Election {
         if self.observations.get(target).is_some_and(|o| o.reading == observation.reading) {
             return;
         }
+        let evidence = Arc::clone(&observation.evidence);
+        let why = PriorityCause::Tracker { target: target.clone(), evidence };
         self.observations.insert(target.clone(), observation);
         let trackers: Vec<RouterId> = self
             .slots
@@ -239,7 +241,7 @@ impl Election {
             .map(|s| s.router.id())
             .collect();
         for id in trackers {
-            self.apply_trackers(id, now);
+            self.apply_trackers(id, &why, now);
             self.forget_if_finished(id);
         }
         self.settle(now);
@@ -378,14 +380,17 @@ impl Election {
     }
 
     /// Recomputes faults and priority of a router from its trackers.
-    fn apply_trackers(&mut self, id: RouterId, now: Instant) {
+    fn apply_trackers(&mut self, id: RouterId, why: &PriorityCause, now: Instant) {
         let Some(slot) = self.slot(id) else { return };
         let mut sum = 0_i32;
-        let mut faults = Vec::new();
+        let (mut faults, mut burdens) = (Vec::new(), Vec::new());
         for tracker in &slot.trackers {
             let observation = self.observations.get(&tracker.target);
             let reading = observation.map_or(Reading::Unknown, |o| o.reading);
             let target = tracker.target.clone();
+            if let Some(observation) = observation.filter(|_| tracker.is_burden(reading)) {
+                burdens.push(Burden { target: target.clone(), evidence: Arc::clone(&observation.evidence) });
+            }
             match tracker.effect(reading) {
                 Effect::Priority(amount) => {
                     sum = sum.saturating_add(amount);
@@ -403,7 +408,7 @@ impl Election {
             for (fault, present) in faults {
                 router.set_fault(fault, present, now, out);
             }
-            router.set_adjustment(sum, now, out);
+            router.set_adjustment(sum, burdens, why, now, out);
         });
     }
 

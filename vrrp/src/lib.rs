@@ -52,5 +52,5 @@ pub use socket::{
 pub use sync_group::SyncGroup;
 pub use timing::{master_down, skew};
 pub use tracking::{Effect, Observation, Reading, Target, Tracker};
-pub use transition::{Cause, FaultCause, State, Subject, Transition};
+pub use transition::{Burden, Cause, FaultCause, PriorityCause, State, Subject, Transition};
 pub use virtual_router::{Heard, KnownMaster, Statistics, VirtualRouter};

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -186,10 +186,22 @@ pub struct Receiver {
     key: Option<AuthenticationKey>,
     /// Last accepted sender and its sequence number (authentication header).
     sequence: Option<(IpAddr, u32)>,
-    last_sender: Option<IpAddr>,
     counters: [u64; Reason::COUNT],
-    complained: u32,
+    complaints: Vec<Complaints>,
 }
+
+/// When each reason was last seen with one sender.
+#[derive(Clone, Copy, Debug)]
+struct Complaints {
+    /// `None` stands for everybody beyond the first [`SENDERS`].
+    sender: Option<IpAddr>,
+    seen: [Option<Instant>; Reason::COUNT],
+}
+
+/// Senders that are complained about separately. Source addresses can be forged, the log must not grow with them.
+const SENDERS: usize = 8;
+/// What comes back after so long is news again.
+const EPISODE: Duration = Duration::from_secs(600);
 
 impl Receiver {
     pub fn new(settings: &RouterSettings) -> Self {
@@ -197,13 +209,13 @@ impl Receiver {
             Authentication::AuthenticationHeader(password) => Some(AuthenticationKey::new(password)),
             Authentication::None | Authentication::Password(_) => None,
         };
-        Self { key, sequence: None, last_sender: None, counters: [0; Reason::COUNT], complained: 0 }
+        Self { key, sequence: None, counters: [0; Reason::COUNT], complaints: Vec::new() }
     }
 
     /// New settings for the same router; the counters stay.
     pub fn update(&mut self, settings: &RouterSettings) {
         self.key = Self::new(settings).key;
-        self.complained = 0;
+        self.complaints.clear();
     }
 
     /// How often each reason occurred.
@@ -215,20 +227,32 @@ impl Receiver {
         self.counters = [0; Reason::COUNT];
     }
 
-    /// Counts a reason. `true` the first time since the sender or the state changed: then it is worth a line.
-    pub fn complain(&mut self, reason: Reason) -> bool {
+    /// Counts a reason. `true` the first time for this sender since the state changed or since it has been gone for
+    /// a while: then it is worth a line.
+    pub fn complain(&mut self, sender: IpAddr, reason: Reason, now: Instant) -> bool {
         if let Some(counter) = self.counters.get_mut(reason as usize) {
             *counter += 1;
         }
-        let bit = 1 << reason as u32;
-        let first = self.complained & bit == 0;
-        self.complained |= bit;
-        first
+        let seen = self.complaints_of(sender).and_then(|complaints| complaints.get_mut(reason as usize));
+        let before = seen.and_then(|seen| seen.replace(now));
+        before.is_none_or(|before| now.saturating_duration_since(before) > EPISODE)
+    }
+
+    fn complaints_of(&mut self, sender: IpAddr) -> Option<&mut [Option<Instant>; Reason::COUNT]> {
+        let of = |complaints: &[Complaints], sender| complaints.iter().position(|c| c.sender == sender);
+        let at = of(&self.complaints, Some(sender)).unwrap_or_else(|| {
+            let sender = (self.complaints.len() < SENDERS).then_some(sender);
+            of(&self.complaints, sender).unwrap_or_else(|| {
+                self.complaints.push(Complaints { sender, seen: [None; Reason::COUNT] });
+                self.complaints.len() - 1
+            })
+        });
+        self.complaints.get_mut(at).map(|complaints| &mut complaints.seen)
     }
 
     /// The router changed state: old complaints may be news again, and a peer that restarted may count anew.
     pub fn state_changed(&mut self) {
-        self.complained = 0;
+        self.complaints.clear();
         self.sequence = None;
     }
 
@@ -260,10 +284,6 @@ impl Receiver {
         check_destination(settings, packet)?;
         if settings.priority == Priority::OWNER && (settings.owner_ignore_adverts || settings.strict) {
             return Err(Discard::OwnerIgnores);
-        }
-        if self.last_sender != Some(from) {
-            self.last_sender = Some(from);
-            self.complained = 0;
         }
         let compare = !(settings.skip_check_adv_addr && known_master == Some(from));
         Ok(Accepted {

@@ -51,8 +51,12 @@ pub struct RouterSettings {
     pub garp: GarpSchedule,
     /// Kernel lifetime of the virtual addresses; `None` installs them for ever (`vip_lease 0`).
     pub vip_lease: Option<Duration>,
-    /// Keep the addresses at an orderly stop until the successor is heard or a bound has passed.
+    /// Keep the addresses until a successor has announced them or a bound has passed, at an orderly stop and when a
+    /// higher priority takes over.
     pub make_before_break: bool,
+    /// The address that is announced last: a successor whose claim to it is heard has announced them all. `None`
+    /// where claims cannot tell a successor: on a virtual MAC interface its frames look like ours.
+    pub last_announced: Option<IpAddr>,
 }
 
 /// What `state` asks for at start.

@@ -69,6 +69,24 @@ pub enum Effect {
 }
 
 impl Tracker {
+    /// Whether another reading would give the router more priority. A number in a file has no best value: it is a
+    /// burden when it takes something away.
+    pub fn is_burden(&self, reading: Reading) -> bool {
+        let Effect::Priority(amount) = self.effect(reading) else { return false };
+        let best = match reading {
+            Reading::Unknown => return false,
+            Reading::Number(_) => 0,
+            Reading::Up | Reading::Down => [Reading::Up, Reading::Down]
+                .into_iter()
+                .filter_map(|reading| match self.effect(reading) {
+                    Effect::Priority(amount) => Some(amount),
+                    Effect::Pending | Effect::Fault => None,
+                })
+                .fold(amount, i32::max),
+        };
+        amount < best
+    }
+
     /// The effect of `reading` on the router that owns this tracker.
     pub fn effect(&self, reading: Reading) -> Effect {
         let direction = if self.reverse { -1 } else { 1 };

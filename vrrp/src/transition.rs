@@ -65,7 +65,14 @@ pub enum Cause {
     /// A living master of lower priority was preempted.
     Preempted { master: IpAddr, priority: Priority, ours: Priority },
     /// An advertisement of higher priority arrived.
-    HigherPriority { from: IpAddr, priority: Priority, ours: Priority },
+    HigherPriority {
+        from: IpAddr,
+        priority: Priority,
+        ours: Priority,
+        /// What keeps ours from being higher.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        burdens: Vec<Burden>,
+    },
     /// Equal priority, and the sender's address is higher.
     HigherAddress { from: IpAddr, priority: Priority, ours: IpAddr },
     /// Another owner (priority 255) persists although its address is lower: one of the two configurations is wrong.
@@ -104,6 +111,25 @@ impl Cause {
             Self::Shutdown => "shutdown",
         }
     }
+}
+
+/// A tracked object that takes priority from a router, compared with its best state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Burden {
+    pub target: Target,
+    pub evidence: Arc<str>,
+}
+
+/// Why an effective priority changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PriorityCause {
+    /// A tracked object was observed in another state.
+    Tracker {
+        target: Target,
+        evidence: Arc<str>,
+    },
+    Reload,
 }
 
 /// A condition that keeps a router from running. Several may hold at once.
@@ -243,8 +269,13 @@ impl fmt::Display for Cause {
             Self::Preempted { master, priority, ours } => {
                 write!(f, "preempted {master} of priority {priority} with {ours}")
             }
-            Self::HigherPriority { from, priority, ours } => {
-                write!(f, "{from} advertises priority {priority}, above our {ours}")
+            Self::HigherPriority { from, priority, ours, burdens } => {
+                write!(f, "{from} advertises priority {priority}, above our {ours}")?;
+                for (at, burden) in burdens.iter().enumerate() {
+                    f.write_str(if at == 0 { ", lowered by " } else { ", " })?;
+                    burden.fmt(f)?;
+                }
+                Ok(())
             }
             Self::HigherAddress { from, priority, ours } => {
                 write!(f, "{from} advertises equal priority {priority} from a higher address than {ours}")
@@ -262,6 +293,21 @@ impl fmt::Display for Cause {
             }
             Self::Reload => f.write_str("configuration reloaded"),
             Self::Shutdown => f.write_str("orderly stop"),
+        }
+    }
+}
+
+impl fmt::Display for Burden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.target, self.evidence)
+    }
+}
+
+impl fmt::Display for PriorityCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tracker { target, evidence } => write!(f, "{target}: {evidence}"),
+            Self::Reload => f.write_str("configuration reloaded"),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::action::{Action, Outbox, RouterId, Signal};
 use crate::identity::Priority;
 use crate::settings::{RouterSettings, StartState};
 use crate::timing;
-use crate::transition::{Cause, FaultCause, State, Subject, Transition};
+use crate::transition::{Burden, Cause, FaultCause, PriorityCause, State, Subject, Transition};
 
 use backup::Backup;
 use hold::Hold;
@@ -93,6 +93,8 @@ pub struct VirtualRouter {
     in_group: bool,
     source: Option<IpAddr>,
     adjustment: i32,
+    /// What keeps the priority down.
+    burdens: Vec<Burden>,
     other_owner: Option<OtherOwner>,
     faults: Vec<FaultCause>,
     role: Role,
@@ -115,6 +117,7 @@ impl VirtualRouter {
             in_group: false,
             source: None,
             adjustment: 0,
+            burdens: Vec::new(),
             other_owner: None,
             faults: Vec::new(),
             role: Role::Created,
@@ -288,7 +291,7 @@ impl VirtualRouter {
         if heard.priority == Priority::STOP {
             self.statistics.priority_zero_received += 1;
         } else {
-            self.heard_successor(now);
+            self.heard_successor(now, out);
         }
         match &self.role {
             Role::Backup(_) => self.heard_as_backup(heard, now, out),
@@ -385,12 +388,20 @@ impl VirtualRouter {
         self.source = source;
     }
 
-    /// The sum of the weighted trackers has changed.
-    pub(crate) fn set_adjustment(&mut self, adjustment: i32, now: Instant, out: &mut Outbox) {
+    /// The weighted trackers, taken together, because of `why`.
+    pub(crate) fn set_adjustment(
+        &mut self,
+        adjustment: i32,
+        burdens: Vec<Burden>,
+        why: &PriorityCause,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
         let before = self.priority();
         let wait_before = self.down_time();
         self.adjustment = adjustment;
-        self.priority_changed(before, wait_before, now, out);
+        self.burdens = burdens;
+        self.priority_changed(before, wait_before, why, now, out);
     }
 
     /// New settings for the same virtual router. State, statistics and timers are kept.
@@ -420,7 +431,7 @@ impl VirtualRouter {
                 self.announce_again(now, garp.repeat, garp.delay, out);
             }
         }
-        self.priority_changed(before, wait_before, now, out);
+        self.priority_changed(before, wait_before, &PriorityCause::Reload, now, out);
     }
 
     fn change(&mut self, role: Role, now: Instant, cause: Cause, out: &mut Outbox) {

@@ -91,6 +91,7 @@ async fn priority_lines_are_written_where_they_are_wanted_and_lower_priorities_t
         state,
         priority: Priority::new(priority),
         from: Priority::DEFAULT,
+        cause: buoy_vrrp::PriorityCause::Reload,
     };
     let heard = |name: &str| Event::LowerPriorityHeard {
         instance: name.into(),

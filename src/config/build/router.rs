@@ -110,6 +110,7 @@ impl Build<'_> {
             garp: garp(i, g, strict),
             vip_lease: u64::try_from(lease).ok().filter(|s| *s > 0).map(Duration::from_secs),
             make_before_break: i.make_before_break.or(g.make_before_break).unwrap_or(true),
+            last_announced: last_announced(i, &addresses, &excluded),
         };
         let router = Router {
             vmac: self.vmac(i, strict, unicast),
@@ -432,6 +433,16 @@ impl Build<'_> {
             vmac.name = None;
         }
     }
+}
+
+/// What the neighbours are told of last: not what nobody asks for, and nothing where both directors use one MAC.
+fn last_announced(i: &Instance, addresses: &[Address], excluded: &[Address]) -> Option<IpAddr> {
+    let shares_mac = i.use_vmac.is_some() || i.use_vmac_addr;
+    let all = || addresses.iter().chain(excluded);
+    if shares_mac || all().any(|address| address.own_vmac) {
+        return None;
+    }
+    all().filter(|address| &*address.dev != "lo").last().map(|address| address.ip)
 }
 
 fn overlap(a: &Router, b: &Router) -> bool {

@@ -11,8 +11,11 @@ use crate::action::RouterId;
 use crate::advertisement::AdvertisementFrame;
 use crate::identity::{Family, Priority, Vrid};
 use crate::receive::Receiver;
-use crate::settings::{Authentication, RouterSettings, Transport};
+use crate::settings::{Authentication, OldUnicastChecksum, RouterSettings, Transport};
 use crate::socket::{Carrier, Interface, Listen, ReceiveSocket, SendSocket};
+
+/// Receive buffer of every socket, in bytes, whatever the shares of its routers: a segment may be busy with others.
+const BUFFER_MIN: usize = 1 << 20;
 
 /// Where one router sends from and listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,12 @@ impl RouterIo {
         }
     }
 
+    /// The settings have changed.
+    pub(super) fn update(&mut self, settings: &RouterSettings) {
+        self.receiver.update(settings);
+        self.old_checksum &= settings.old_unicast_checksum != OldUnicastChecksum::Never;
+    }
+
     pub(super) fn use_old_unicast_checksum(&mut self) {
         if !self.old_checksum {
             self.old_checksum = true;
@@ -94,6 +103,8 @@ struct Listening {
     listen: Listen,
     carrier: Carrier,
     socket: ReceiveSocket,
+    /// The shares of its routers, in bytes.
+    buffer: usize,
     /// Routers by VRID; several only for unicast, where the peer tells them apart.
     routers: BTreeMap<Vrid, Vec<RouterId>>,
 }
@@ -154,6 +165,11 @@ impl Endpoints {
 
     pub(super) fn receiver(&mut self, token: u64) -> Option<&mut ReceiveSocket> {
         self.listening.get_mut(&token).map(|l| &mut l.socket)
+    }
+
+    /// Packets that the kernel dropped for want of room in open sockets.
+    pub(super) fn lost(&self) -> u64 {
+        self.listening.values().map(|l| u64::from(l.socket.lost())).sum()
     }
 
     /// The router that a packet on this socket is for.
@@ -247,19 +263,23 @@ impl Endpoints {
         let token = match known.map(|(token, _)| *token) {
             Some(token) => token,
             None => {
-                let socket = ReceiveSocket::open(&listen, carrier, endpoint.buffer).map_err(|e| chain(&e))?;
+                let socket = ReceiveSocket::open(&listen, carrier, BUFFER_MIN).map_err(|e| chain(&e))?;
                 let token = self.next_token;
                 self.next_token += 1;
                 epoll
                     .add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token))
                     .map_err(|e| format!("cannot poll the socket: {e}"))?;
-                let listening = Listening { listen, carrier, socket, routers: BTreeMap::new() };
+                let listening = Listening { listen, carrier, socket, buffer: 0, routers: BTreeMap::new() };
                 self.listening.insert(token, listening);
                 token
             }
         };
         if let Some(listening) = self.listening.get_mut(&token) {
             listening.routers.entry(settings.vrid).or_default().push(id);
+            listening.buffer = listening.buffer.saturating_add(endpoint.buffer);
+            if listening.buffer > BUFFER_MIN {
+                listening.socket.set_buffer(listening.buffer).map_err(|e| chain(&e))?;
+            }
         }
         Ok(token)
     }
@@ -301,7 +321,9 @@ impl Endpoints {
     }
 
     fn leave(&mut self, id: RouterId, token: u64, epoll: &Epoll) {
+        let share = self.router(id).and_then(|io| io.endpoint.as_ref()).map_or(0, |endpoint| endpoint.buffer);
         let Some(listening) = self.listening.get_mut(&token) else { return };
+        listening.buffer = listening.buffer.saturating_sub(share);
         listening.routers.retain(|_, ids| {
             ids.retain(|other| *other != id);
             !ids.is_empty()

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub observations: Vec<(Target, Observation)>,
     /// Packets that no router here is for, by reason.
     pub unclaimed: BTreeMap<Reason, u64>,
+    /// Packets that the kernel dropped because a receive buffer was full.
+    pub lost: u64,
     /// The latest a timer was handled after its time.
     pub worst_lateness: Duration,
     /// How often the thread has woken up.
@@ -91,6 +93,7 @@ pub(super) fn take(
         groups: groups.collect(),
         observations: election.observations().map(|(t, o)| (t.clone(), o.clone())).collect(),
         unclaimed,
+        lost: endpoints.lost(),
         worst_lateness,
         wakeups,
     }

@@ -42,6 +42,7 @@ fn settings(version: Version) -> RouterSettings {
         },
         vip_lease: None,
         make_before_break: false,
+        last_announced: None,
     }
 }
 
@@ -208,12 +209,37 @@ fn a_replayed_authentication_header_is_refused() {
 #[test]
 fn each_reason_is_counted_always_and_told_once() {
     let mut receiver = Receiver::new(&settings(Version::V3));
-    assert!(receiver.complain(Reason::Ttl));
-    assert!(!receiver.complain(Reason::Ttl));
-    assert!(receiver.complain(Reason::Checksum));
+    let now = Instant::now();
+    assert!(receiver.complain(THEIRS, Reason::Ttl, now));
+    assert!(!receiver.complain(THEIRS, Reason::Ttl, now));
+    assert!(receiver.complain(THEIRS, Reason::Checksum, now));
     receiver.state_changed();
-    assert!(receiver.complain(Reason::Ttl));
+    assert!(receiver.complain(THEIRS, Reason::Ttl, now));
     assert_eq!(receiver.counters()[Reason::Ttl as usize], 3);
+}
+
+#[test]
+fn senders_that_alternate_are_told_of_once_each_and_forged_ones_once_together() {
+    let mut receiver = Receiver::new(&settings(Version::V3));
+    let now = Instant::now();
+    let sender = |last| IpAddr::from([10, 0, 0, last]);
+    let told = (0..200_u8).filter(|i| receiver.complain(sender(1 + i % 2), Reason::AddressList, now)).count();
+    assert_eq!(told, 2);
+    let told = (0..=255).filter(|last| receiver.complain(sender(*last), Reason::Checksum, now)).count();
+    assert_eq!(told, SENDERS + 1);
+}
+
+#[test]
+fn what_comes_back_after_a_while_is_told_again_and_what_goes_on_is_not() {
+    let mut receiver = Receiver::new(&settings(Version::V3));
+    let mut now = Instant::now();
+    assert!(receiver.complain(THEIRS, Reason::Ttl, now));
+    for _ in 0..10 {
+        now += EPISODE;
+        assert!(!receiver.complain(THEIRS, Reason::Ttl, now));
+    }
+    now += EPISODE + Duration::from_secs(1);
+    assert!(receiver.complain(THEIRS, Reason::Ttl, now));
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl ReceiveSocket {
         let socket = open(family, carrier.protocol())?;
         // From here on it hears its protocol on every interface, until it is told which packets it is for.
         socket.attach_filter(&[DROP]).during(Step::AttachFilter)?;
-        set_options(&socket, family, buffer)?;
+        set_options(&socket, family)?;
         if let Some(interface) = listen.interface() {
             bind_to_device(&socket, interface)?;
         }
@@ -136,7 +136,17 @@ impl ReceiveSocket {
         bind(&socket, address, listen.interface())?;
         discard_queued(&socket)?;
         socket.detach_filter().during(Step::AttachFilter)?;
-        Ok(Self { socket, family, not_before, burst: false, lost: 0, unreadable: 0 })
+        let socket = Self { socket, family, not_before, burst: false, lost: 0, unreadable: 0 };
+        socket.set_buffer(buffer)?;
+        Ok(socket)
+    }
+
+    /// Makes room for `buffer` bytes, as for [`open`](Self::open).
+    pub fn set_buffer(&self, buffer: usize) -> Result<(), SocketError> {
+        if sockopt::RcvBufForce.set(&self.socket, &buffer).is_err() {
+            self.socket.set_recv_buffer_size(buffer).during(Step::SetOption("SO_RCVBUF"))?;
+        }
+        Ok(())
     }
 
     /// Reads what is there, at most one batch, and samples `clock`. The packets are in `batch` afterwards, in
@@ -321,11 +331,7 @@ impl Control {
     }
 }
 
-fn set_options(socket: &Socket, family: Family, buffer: usize) -> Result<(), SocketError> {
-    let forced = sockopt::RcvBufForce.set(&socket, &buffer);
-    if forced.is_err() {
-        socket.set_recv_buffer_size(buffer).during(Step::SetOption("SO_RCVBUF"))?;
-    }
+fn set_options(socket: &Socket, family: Family) -> Result<(), SocketError> {
     sockopt::ReceiveTimestampns.set(&socket, &true).during(Step::SetOption("SO_TIMESTAMPNS"))?;
     sockopt::RxqOvfl.set(&socket, &1).during(Step::SetOption("SO_RXQ_OVFL"))?;
     match family {

@@ -7,7 +7,7 @@ use super::{Heard, KnownMaster, Role, VirtualRouter};
 use crate::action::{Action, Outbox, Signal};
 use crate::identity::Priority;
 use crate::settings::Preempt;
-use crate::transition::Cause;
+use crate::transition::{Cause, PriorityCause};
 
 #[derive(Clone, Debug)]
 pub(super) struct Backup {
@@ -20,11 +20,14 @@ pub(super) struct Backup {
     pub(super) resigned: Option<IpAddr>,
     /// End of the `preempt_delay` that the first lower advertisement started.
     pub(super) preempt_at: Option<Instant>,
-    /// The expired timer has already been given a second look; reset by any advertisement.
-    pub(super) second_look: bool,
+    /// How often the expired timer has been given another look; reset by any advertisement.
+    pub(super) looks: u8,
     /// The down timer has expired and the rest of the sync group has not followed yet.
     pub(super) wants_master: Option<Cause>,
 }
+
+/// A router that sleeps through its looks time after time is still better than none.
+const LOOKS: u8 = 3;
 
 impl VirtualRouter {
     pub(super) fn enter_backup(
@@ -42,7 +45,7 @@ impl VirtualRouter {
             lower: None,
             resigned: None,
             preempt_at: None,
-            second_look: false,
+            looks: 0,
             wants_master: None,
         });
         self.change(role, now, cause, out);
@@ -55,8 +58,8 @@ impl VirtualRouter {
         let lateness = now.saturating_duration_since(b.master_down);
         // Whoever slept through a whole advertisement may have slept through the master's: the sockets are
         // drained before we come here, but a frozen machine receives nothing. Listen once more, then act.
-        if lateness >= interval && !b.second_look && b.wants_master.is_none() {
-            b.second_look = true;
+        if lateness >= interval && b.looks < LOOKS && b.wants_master.is_none() {
+            b.looks += 1;
             b.master_down = now + interval + skew;
             self.statistics.stalls += 1;
             out.push(Action::Stalled { router: self.id, lateness });
@@ -135,7 +138,7 @@ impl VirtualRouter {
         }
         b.lower = None;
         b.resigned = None;
-        b.second_look = false;
+        b.looks = 0;
         b.wants_master = None;
         b.master = Some(KnownMaster { address: heard.from, priority: heard.priority, heard: now });
         b.waiting_since = now;
@@ -153,6 +156,7 @@ impl VirtualRouter {
         &mut self,
         before: Priority,
         wait_before: Duration,
+        why: &PriorityCause,
         now: Instant,
         out: &mut Outbox,
     ) {
@@ -163,10 +167,13 @@ impl VirtualRouter {
             && b.wants_master.is_none()
         {
             // The running wait is shifted, not restarted.
-            b.master_down = (b.master_down + wait_after).checked_sub(wait_before).unwrap_or(now);
+            let shifted = (b.master_down + wait_after).checked_sub(wait_before);
+            // A wait that is over by the new reckoning ends now: it is not late.
+            b.master_down = shifted.map_or(now, |at| at.max(b.master_down.min(now)));
         }
-        if before != self.priority() {
-            out.push(Action::PriorityChanged { router: self.id, priority: self.priority() });
+        if before != self.priority() && !self.has_ended() {
+            let (priority, cause) = (self.priority(), why.clone());
+            out.push(Action::PriorityChanged { router: self.id, from: before, priority, cause });
         }
     }
 }

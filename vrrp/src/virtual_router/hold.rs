@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Role, VirtualRouter};
 use crate::action::{Action, Outbox};
 use crate::identity::Priority;
+use crate::settings::Transport;
 use crate::timing;
 
 /// A successor that has spoken has its addresses in place and announced within this time.
@@ -19,6 +20,10 @@ pub(super) struct Hold {
     pub(super) until: Instant,
     /// A hold may outlast a lease.
     renew_lease: Option<Instant>,
+    /// The priority with which we yielded. A successor that has not announced the addresses by the end of the hold
+    /// has been master all along, beyond a partition, and does not know that the neighbours were told otherwise: an
+    /// advertisement of this priority makes it announce them again.
+    remind: Option<Priority>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl VirtualRouter {
     /// (the longest skew and one interval).
     pub(super) fn hold_or_withdraw(&mut self, now: Instant, holding: Holding, out: &mut Outbox) {
         // After a stall they may be somebody else's already.
-        let uncertain = matches!(&self.role, Role::Master(m) if m.listening);
+        let uncertain = matches!(&self.role, Role::Master(m) if m.listening) || self.overslept(now);
         if holding == Holding::Refused || uncertain || !self.settings.make_before_break {
             self.end_hold(out);
             return;
@@ -46,22 +51,38 @@ impl VirtualRouter {
         let interval = self.settings.advert_interval;
         let longest_skew = timing::skew(self.settings.version, Priority::new(1), interval);
         let until = now + longest_skew + interval;
-        self.hold = Some(Hold { since: now, until, renew_lease: None });
+        self.hold = Some(Hold { since: now, until, renew_lease: None, remind: None });
         self.renew_held_lease(now, out);
     }
 
     /// The successor speaks before it has the addresses, and the neighbours go on sending to us until it announces
-    /// them. Where its announcement is not heard, it gets one interval.
-    pub(super) fn heard_successor(&mut self, heard: Instant) {
+    /// them. Where its announcement is not heard, it gets one interval; none where it speaks with our own MAC, which
+    /// a switch has already learnt to be elsewhere and must not be taught back.
+    pub(super) fn heard_successor(&mut self, heard: Instant, out: &mut Outbox) {
         let bound = heard + self.settings.advert_interval.min(INSTALLATION);
-        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.since <= heard) {
-            hold.until = hold.until.min(bound);
+        let Some(hold) = self.hold.as_mut().filter(|hold| hold.since <= heard) else { return };
+        hold.until = hold.until.min(bound);
+        if self.settings.last_announced.is_none() {
+            self.end_hold(out);
+        }
+    }
+
+    /// Yields to a router that has just become master because it is better: the addresses stay until it has
+    /// announced them. Nothing is held where a second owner was known before, or where we had not run.
+    pub(super) fn hold_while_successor_installs(&mut self, now: Instant, out: &mut Outbox) {
+        let contended =
+            matches!(&self.role, Role::Master(m) if m.contended_until.is_some_and(|until| now < until));
+        let remind = matches!(self.settings.transport, Transport::Multicast { .. }).then(|| self.priority());
+        self.hold_or_withdraw(now, if contended { Holding::Refused } else { Holding::Allowed }, out);
+        self.heard_successor(now, out);
+        if let Some(hold) = &mut self.hold {
+            hold.remind = remind;
         }
     }
 
     /// Somebody announced an address that we hold. The last one ends the hold: successors announce them in order.
     pub(super) fn heard_claim_of_held(&mut self, address: IpAddr, out: &mut Outbox) {
-        if self.settings.advertised.last() == Some(&address) {
+        if self.settings.last_announced == Some(address) {
             self.end_hold(out);
         }
     }
@@ -71,6 +92,13 @@ impl VirtualRouter {
         let Some(hold) = self.hold else { return };
         if hold.until <= now {
             self.end_hold(out);
+            // Only what is certain to lose against the master may be said without being master.
+            if let (Some(priority), Role::Backup(backup)) = (hold.remind, &self.role)
+                && backup.resigned.is_none()
+                && backup.master.is_some_and(|master| master.priority > priority)
+            {
+                out.push(Action::Send { router: self.id, priority });
+            }
         } else if hold.renew_lease.is_some_and(|at| at <= now) {
             self.renew_held_lease(now, out);
         }

@@ -25,7 +25,14 @@ pub(super) struct Master {
     pub(super) contended_until: Option<Instant>,
     /// Earliest next announcement because of a foreign claim.
     pub(super) next_repair: Option<Instant>,
+    /// Earliest next restoration of deleted items.
+    pub(super) next_restoration: Option<Instant>,
+    /// What was deleted before that: the last of it.
+    pub(super) to_restore: Option<Arc<str>>,
 }
+
+/// Somebody who deletes our addresses as soon as they are there must not keep netlink and the log busy.
+const BETWEEN_RESTORATIONS: Duration = Duration::from_millis(100);
 
 /// Another owner, which should have yielded to us.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +47,8 @@ impl Master {
         if self.listening {
             return self.next_advert;
         }
-        [self.second_burst.map(|(at, _)| at), self.refresh, self.renew_lease]
+        let restoration = self.to_restore.is_some().then_some(self.next_restoration).flatten();
+        [self.second_burst.map(|(at, _)| at), self.refresh, self.renew_lease, restoration]
             .into_iter()
             .flatten()
             .fold(self.next_advert, Instant::min)
@@ -68,6 +76,8 @@ impl VirtualRouter {
             renew_lease: self.settings.vip_lease.map(|lease| now + lease / 3),
             contended_until: None,
             next_repair: None,
+            next_restoration: None,
+            to_restore: None,
         });
         self.master_interval = self.settings.advert_interval;
         self.statistics.became_master += 1;
@@ -107,7 +117,7 @@ impl VirtualRouter {
     }
 
     /// Whether we have been silent for so long at `now` that a peer may have become master.
-    fn overslept(&self, now: Instant) -> bool {
+    pub(super) fn overslept(&self, now: Instant) -> bool {
         let Role::Master(m) = &self.role else { return false };
         let s = &self.settings;
         let peer = s.timer_expired_backup.unwrap_or(Priority::new(254));
@@ -140,6 +150,11 @@ impl VirtualRouter {
         {
             m.renew_lease = Some(now + lease / 3);
             out.push(Action::RenewLease { router: id });
+        }
+        if m.next_restoration.is_some_and(|at| at <= now)
+            && let Some(item) = m.to_restore.take()
+        {
+            self.restore(item, now, out);
         }
     }
 
@@ -255,7 +270,7 @@ impl VirtualRouter {
         let (from, priority, ours) = (heard.from, heard.priority, self.priority());
         let cause = match self.source {
             Some(source) if priority == ours => Cause::HigherAddress { from, priority, ours: source },
-            _ => Cause::HigherPriority { from, priority, ours },
+            _ => Cause::HigherPriority { from, priority, ours, burdens: self.burdens.clone() },
         };
         self.step_down(cause, Some(heard), now, out);
     }
@@ -267,7 +282,11 @@ impl VirtualRouter {
         if heard.is_some() && self.settings.higher_prio_send_advert {
             out.push(Action::Send { router: self.id, priority });
         }
-        self.end_hold(out);
+        if matches!(cause, Cause::HigherPriority { .. }) {
+            self.hold_while_successor_installs(now, out);
+        } else {
+            self.end_hold(out);
+        }
         self.master_interval = heard.map_or(self.settings.advert_interval, |h| h.interval);
         let master = heard.map(|h| KnownMaster { address: h.from, priority: h.priority, heard: now });
         let wait = self.down_time();
@@ -324,12 +343,24 @@ impl VirtualRouter {
 
     /// One of our addresses, routes or rules was deleted by somebody else: put it back and say so.
     pub(crate) fn handle_item_lost(&mut self, item: &Arc<str>, now: Instant, out: &mut Outbox) {
+        let Role::Master(m) = &mut self.role else { return };
         // After a stall it comes back when we speak again.
-        if !matches!(&self.role, Role::Master(m) if !m.listening) {
+        if m.listening {
             return;
         }
+        if m.next_restoration.is_some_and(|at| now < at) {
+            m.to_restore = Some(Arc::clone(item));
+            return;
+        }
+        self.restore(Arc::clone(item), now, out);
+    }
+
+    fn restore(&mut self, item: Arc<str>, now: Instant, out: &mut Outbox) {
+        if let Role::Master(m) = &mut self.role {
+            m.next_restoration = Some(now + BETWEEN_RESTORATIONS);
+        }
         out.push(Action::Install { router: self.id });
-        out.push(Action::ItemRestored { router: self.id, item: Arc::clone(item) });
+        out.push(Action::ItemRestored { router: self.id, item });
         self.announce_again(now, self.settings.garp.repeat, Duration::ZERO, out);
     }
 

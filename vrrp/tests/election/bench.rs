@@ -90,13 +90,20 @@ impl Bench {
 
     /// Lets time pass and the timers fire, as they do on a machine that runs. The actions are thrown away.
     pub(crate) fn run(&mut self, time: Duration) {
+        self.actions_within(time);
+    }
+
+    /// The same, and what was to be done meanwhile.
+    pub(crate) fn actions_within(&mut self, time: Duration) -> Vec<String> {
         let end = self.now + time;
+        let mut actions = Vec::new();
         while let Some(at) = self.election.poll_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             self.election.handle_timeout(self.now);
-            self.forget();
+            actions.extend(self.actions());
         }
         self.now = end;
+        actions
     }
 
     /// Lets time pass in which this process does not run; then the timers fire.
@@ -149,7 +156,7 @@ impl Bench {
                 };
                 format!("{name}{}>{} {}", transition.from, transition.to, transition.cause.kind())
             }
-            Action::PriorityChanged { router, priority } => format!("{}priority {priority}", of(router)),
+            Action::PriorityChanged { router, priority, .. } => format!("{}priority {priority}", of(router)),
             Action::LowerPriorityHeard { router, .. } => format!("{}lower", of(router)),
             Action::Contention { router, .. } => format!("{}contention", of(router)),
             Action::ItemRestored { router, .. } => format!("{}restored", of(router)),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buoy_vrrp::{
-    Action, Cause, FaultCause, Heard, Observation, Preempt, Priority, Reading, RouterId, StartState, State,
-    Target, Tracker,
+    Action, Cause, Family, FaultCause, Heard, Observation, Preempt, Priority, Reading, RouterId, StartState,
+    State, Target, Tracker, Transport, Unicast,
 };
 
 use crate::bench::{Bench, DOWN, SECOND, SKEW, address, group, heard, link_down, script, settings};
@@ -256,7 +256,7 @@ fn higher_prio_send_advert_speaks_once_more_before_it_yields() {
     let (mut bench, id) = Bench::with(s);
     bench.lead();
     bench.hear(id, 200, 9);
-    assert_eq!(bench.actions(), ["send 100", "withdraw", "MASTER>BACKUP higher_priority"]);
+    assert_eq!(bench.actions(), ["send 100", "renew", "MASTER>BACKUP higher_priority"]);
 }
 
 #[test]
@@ -286,6 +286,7 @@ fn a_yielding_master_adopts_the_interval_of_its_successor() {
     bench.lead();
     let slow = Heard { interval: SECOND * 2, ..heard(200, 9) };
     bench.election.handle_advertisement(id, &slow, bench.now);
+    bench.election.handle_claim(id, address(100), [2, 0, 0, 0, 0, 9], bench.now);
     assert_eq!(bench.deadline(id), Some(DOWN * 2));
 }
 
@@ -344,7 +345,7 @@ fn an_advertisement_sent_before_the_resignation_does_not_shorten_the_hold() {
 #[test]
 fn held_addresses_go_when_the_successor_has_announced_the_last_of_them() {
     let mut s = settings("a", 1);
-    s.advertised = vec![address(100), address(101)];
+    s.last_announced = Some(address(101));
     let (mut bench, id) = Bench::with(s);
     bench.lead();
     bench.election.stop(bench.now);
@@ -389,6 +390,247 @@ fn a_hold_that_outlasts_the_lease_renews_it() {
     }
     assert_eq!(renewed, 12, "at the start and every third of a lease for 39.9 s");
     assert!(bench.election.is_stopped());
+}
+
+#[test]
+fn addresses_stay_until_a_better_router_has_announced_them() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.lead();
+    bench.hear(id, 200, 9);
+    assert_eq!(bench.actions(), ["renew", "MASTER>BACKUP higher_priority"]);
+    assert_eq!(bench.deadline(id), Some(SECOND), "an interval, should the announcement be missed");
+    bench.pass(Duration::from_millis(2));
+    bench.election.handle_claim(id, address(100), [2, 0, 0, 0, 0, 9], bench.now);
+    assert_eq!(bench.actions(), ["withdraw"]);
+    assert_eq!(bench.actions_within(SECOND * 2), [""; 0], "who announces its addresses needs no reminder");
+}
+
+#[test]
+fn a_better_router_that_announces_nothing_is_reminded_once_and_by_a_priority_that_loses() {
+    for (multicast, expected) in [(true, vec!["withdraw", "send 100"]), (false, vec!["withdraw"])] {
+        let mut s = settings("a", 1);
+        if !multicast {
+            s.transport = Transport::Unicast(Unicast { peers: Vec::new(), ttl: 255, check_source: true });
+        }
+        let (mut bench, id) = Bench::with(s);
+        bench.lead();
+        bench.hear(id, 200, 9);
+        // It has been master all along, beyond a partition.
+        bench.forget();
+        assert_eq!(bench.actions_within(SECOND), expected);
+        bench.hear(id, 200, 9);
+        assert_eq!(bench.actions_within(SECOND * 3), [""; 0]);
+    }
+}
+
+#[test]
+fn a_reminder_is_not_sent_when_it_would_win() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.lead();
+    bench.hear(id, 200, 9);
+    bench.forget();
+    bench.hear(id, 100, 9);
+    assert_eq!(bench.actions_within(SECOND), ["withdraw"]);
+}
+
+#[test]
+fn a_known_contention_leaves_no_address_behind() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.lead();
+    bench.hear(id, 50, 7);
+    bench.forget();
+    bench.hear(id, 200, 9);
+    assert_eq!(bench.actions(), ["withdraw", "MASTER>BACKUP higher_priority"]);
+}
+
+#[test]
+fn a_successor_with_our_own_mac_ends_the_hold_with_its_first_word() {
+    let mut s = settings("a", 1);
+    s.last_announced = None;
+    let (mut bench, id) = Bench::with(s.clone());
+    bench.lead();
+    bench.hear(id, 200, 9);
+    assert_eq!(bench.actions(), ["renew", "withdraw", "MASTER>BACKUP higher_priority"]);
+    let (mut bench, id) = Bench::with(s);
+    bench.lead();
+    bench.election.stop(bench.now);
+    bench.forget();
+    bench.pass(SECOND / 2);
+    bench.hear(id, 50, 9);
+    assert_eq!(bench.actions(), ["withdraw"]);
+}
+
+#[test]
+fn a_frozen_master_that_is_stopped_before_it_has_listened_holds_nothing() {
+    let (mut bench, _) = Bench::with(settings("a", 1));
+    bench.lead();
+    bench.pass(SECOND * 30);
+    bench.election.stop(bench.now);
+    assert_eq!(bench.actions(), ["send 0", "withdraw", "MASTER>STOP shutdown"]);
+}
+
+#[test]
+fn a_backup_that_is_frozen_again_looks_again_and_three_times_at_most() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.start();
+    bench.hear(id, 200, 9);
+    bench.oversleep(DOWN + SECOND);
+    for _ in 0..2 {
+        bench.oversleep(SECOND + SKEW + SECOND);
+        assert_eq!(bench.state(id), State::Backup);
+    }
+    bench.hear(id, 200, 9);
+    bench.oversleep(DOWN + SECOND);
+    for _ in 0..2 {
+        bench.oversleep(SECOND + SKEW + SECOND);
+    }
+    assert_eq!(bench.state(id), State::Backup, "an advertisement begins a new count");
+    bench.oversleep(SECOND + SKEW + SECOND);
+    assert_eq!(bench.state(id), State::Master);
+}
+
+#[test]
+fn a_shorter_interval_by_reload_is_no_stall_of_a_backup() {
+    let mut s = settings("a", 1);
+    s.advert_interval = SECOND * 30;
+    let (mut bench, id) = Bench::with(s);
+    bench.start();
+    bench.pass(SECOND * 60);
+    update(&mut bench, id, |s| s.advert_interval = SECOND);
+    assert_eq!(bench.deadline(id), Some(Duration::ZERO));
+    bench.election.handle_timeout(bench.now);
+    assert!(!bench.actions().contains(&"stalled".to_owned()));
+}
+
+#[test]
+fn deleted_items_are_put_back_at_once_and_then_every_100_ms_at_most() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.lead();
+    let item = Arc::from("10.0.0.100/24 dev eth0");
+    bench.election.handle_item_lost(id, &item, bench.now);
+    assert_eq!(bench.actions(), ["install", "restored", "announce 5"]);
+    for _ in 0..50 {
+        bench.election.handle_item_lost(id, &item, bench.now);
+    }
+    assert_eq!(bench.actions(), [""; 0]);
+    let pause = Duration::from_millis(100);
+    assert_eq!(bench.actions_within(pause), ["install", "restored", "announce 5"]);
+    assert_eq!(bench.actions_within(pause * 3), [""; 0], "once for all of them");
+}
+
+#[test]
+fn a_yield_names_the_tracker_that_lowered_the_priority_and_a_change_of_priority_its_cause() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    let trackers = [
+        (script(), -50, false),
+        (Target::Interface(Arc::from("eth1")), 20, false),
+        (Target::Process(Arc::from("p")), -5, true),
+    ];
+    let trackers = trackers.map(|(target, weight, reverse)| Tracker { target, weight, reverse });
+    bench.election.update_router(id, settings("a", 1), trackers.to_vec(), bench.now);
+    bench.election.observe(&trackers[1].target, reading(Reading::Up), bench.now);
+    bench.election.observe(&trackers[2].target, reading(Reading::Up), bench.now);
+    bench.lead();
+    assert_eq!(bench.election.router(id).unwrap().priority().get(), 120, "20 while it is up");
+    bench.election.observe(&script(), reading(Reading::Down), bench.now);
+    let Some(Action::PriorityChanged { from, priority, cause, .. }) = bench.election.poll_action() else {
+        panic!("no change");
+    };
+    assert_eq!((from.get(), priority.get()), (120, 70));
+    assert_eq!(cause.to_string(), "script chk: exit status 1");
+    bench.hear(id, 100, 9);
+    assert_eq!(
+        last_cause(&mut bench).to_string(),
+        "10.0.0.9 advertises priority 100, above our 70, lowered by script chk: exit status 1, process p: exit status 1"
+    );
+}
+
+#[test]
+fn reverse_trackers_weigh_and_decide_the_other_way_round() {
+    use buoy_vrrp::Effect::{Fault, Priority};
+    for (weight, reading, expected) in [
+        (20, Reading::Up, Priority(-20)),
+        (20, Reading::Down, Priority(0)),
+        (-20, Reading::Up, Priority(0)),
+        (-20, Reading::Down, Priority(20)),
+        (0, Reading::Up, Fault),
+        (0, Reading::Down, Priority(0)),
+        (2, Reading::Number(10), Priority(-20)),
+        (0, Reading::Number(0), Fault),
+        (0, Reading::Number(1), Priority(0)),
+    ] {
+        let tracker = Tracker { target: script(), weight, reverse: true };
+        assert_eq!(tracker.effect(reading), expected, "{weight} {reading:?}");
+    }
+}
+
+#[test]
+fn of_equal_priorities_the_higher_address_wins_over_ipv6_too() {
+    for (theirs, state) in
+        [("fe80::4", State::Master), ("fe80::6", State::Backup), ("fe80::1:0:0:4", State::Backup)]
+    {
+        let mut s = settings("a", 1);
+        s.family = Family::V6;
+        let (mut bench, id) = Bench::with(s);
+        bench.election.set_source(id, Some("fe80::5".parse().unwrap()));
+        bench.lead();
+        let heard = Heard { from: theirs.parse().unwrap(), ..heard(100, 9) };
+        bench.election.handle_advertisement(id, &heard, bench.now);
+        assert_eq!(bench.state(id), state, "{theirs}");
+    }
+}
+
+#[test]
+fn the_skew_after_a_resignation_is_that_of_the_learnt_interval() {
+    let (mut bench, id) = Bench::with(settings("a", 1));
+    bench.start();
+    let slow = Heard { interval: SECOND * 4, ..heard(200, 9) };
+    bench.election.handle_advertisement(id, &slow, bench.now);
+    bench.hear(id, 0, 9);
+    assert_eq!(bench.deadline(id), Some(SKEW * 4));
+}
+
+#[test]
+fn announcements_follow_their_schedule() {
+    let mut s = settings("a", 1);
+    s.advert_interval = SECOND * 100;
+    s.vip_lease = None;
+    s.garp = buoy_vrrp::GarpSchedule {
+        repeat: 5,
+        delay: SECOND * 5,
+        refresh: SECOND * 20,
+        refresh_repeat: 2,
+        lower_prio_repeat: 4,
+        lower_prio_delay: SECOND * 3,
+    };
+    let (mut bench, id) = Bench::with(s);
+    bench.start();
+    while bench.state(id) != State::Master {
+        bench.run(bench.deadline(id).unwrap());
+    }
+    bench.forget();
+    let mut heard = Vec::new();
+    for second in 1..=70_u32 {
+        let mut actions = bench.actions_within(SECOND);
+        if second == 50 {
+            bench.hear(id, 50, 9);
+            actions.extend(bench.actions());
+        }
+        let announced = actions.into_iter().filter(|a| a.starts_with("announce"));
+        heard.extend(announced.map(|a| (second, a)));
+    }
+    let heard: Vec<(u32, &str)> = heard.iter().map(|(s, a)| (*s, a.as_str())).collect();
+    assert_eq!(
+        heard,
+        [
+            (5, "announce 5"),
+            (25, "announce 2"),
+            (45, "announce 2"),
+            (50, "announce 4"),
+            (53, "announce 4"),
+            (65, "announce 2"),
+        ]
+    );
 }
 
 #[test]
@@ -625,7 +867,7 @@ fn when_one_member_yields_the_others_follow_without_priority_0_and_hold() {
     assert_eq!(
         bench.actions(),
         [
-            "withdraw",
+            "renew",
             "MASTER>BACKUP higher_priority",
             "b: renew",
             "b: MASTER>BACKUP sync_group",

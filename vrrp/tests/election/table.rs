@@ -4,22 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buoy_vrrp::{FaultCause, Observation, Priority, Reading, RouterId, Tracker};
+use buoy_vrrp::{
+    FaultCause, Observation, Preempt, Priority, Reading, RouterId, RouterSettings, StartState, Tracker,
+};
 
 use crate::bench::{Bench, DOWN, SECOND, SKEW, group, link_down, script, settings};
 
 const CELLS: &str = include_str!("cells.txt");
 
-const SITUATIONS: [&str; 11] = [
+const SITUATIONS: [&str; 17] = [
     "INIT created",
     "INIT delayed",
     "INIT pending",
     "BACKUP",
     "BACKUP second look",
     "BACKUP group waiting",
+    "BACKUP resigned",
+    "BACKUP nopreempt",
+    "BACKUP yielding",
     "MASTER",
     "MASTER listening",
+    "MASTER owner",
+    "MASTER of a group",
     "FAULT",
+    "FAULT holding",
     "STOP holding",
     "DELETED holding",
 ];
@@ -74,7 +82,39 @@ fn situation(name: &str) -> (Bench, RouterId) {
             bench.hear(b, 200, 9);
             bench.run(DOWN - SECOND);
         }
+        "BACKUP resigned" => {
+            bench.start();
+            bench.hear(id, 200, 9);
+            bench.pass(SECOND / 2);
+            bench.hear(id, 0, 9);
+            bench.pass(SECOND / 2);
+        }
+        "BACKUP nopreempt" => {
+            let nopreempt = RouterSettings { preempt: Preempt::No, ..settings("a", 1) };
+            bench.election.update_router(id, nopreempt, Vec::new(), bench.now);
+            bench.start();
+            bench.hear(id, 50, 9);
+            bench.pass(SECOND / 2);
+        }
+        "BACKUP yielding" => {
+            bench.lead();
+            bench.hear(id, 200, 9);
+            bench.pass(SECOND / 2);
+        }
         "MASTER" => {
+            bench.lead();
+            bench.pass(SECOND / 2);
+        }
+        "MASTER owner" => {
+            let owner =
+                RouterSettings { priority: Priority::OWNER, start: StartState::Master, ..settings("a", 1) };
+            bench.election.update_router(id, owner, Vec::new(), bench.now);
+            bench.start();
+            bench.pass(SECOND / 2);
+        }
+        "MASTER of a group" => {
+            bench.add(settings("b", 2));
+            bench.election.set_groups(&[group("G", &["a", "b"])], bench.now);
             bench.lead();
             bench.pass(SECOND / 2);
         }
@@ -87,6 +127,15 @@ fn situation(name: &str) -> (Bench, RouterId) {
         "FAULT" => {
             bench.start();
             bench.election.set_fault(id, link_down(), true, bench.now);
+        }
+        "FAULT holding" => {
+            let tracker = Tracker { target: script(), weight: 0, reverse: false };
+            bench.election.update_router(id, settings("a", 1), vec![tracker], bench.now);
+            let observation = |reading| Observation { reading, evidence: Arc::from("an exit status") };
+            bench.election.observe(&script(), observation(Reading::Up), bench.now);
+            bench.lead();
+            bench.election.observe(&script(), observation(Reading::Down), bench.now);
+            bench.pass(SECOND / 2);
         }
         "STOP holding" => {
             bench.lead();
@@ -136,7 +185,7 @@ fn hand_in(bench: &mut Bench, id: RouterId, input: &str) {
         "item lost" => bench.election.handle_item_lost(id, &Arc::from("10.0.0.100/32"), now),
         "claim" => bench.election.handle_claim(id, crate::bench::address(100), [2, 0, 0, 0, 0, 9], now),
         "update" => {
-            let mut changed = settings("a", 1);
+            let mut changed = bench.election.router(id).expect("configured").settings().clone();
             changed.priority = Priority::new(150);
             bench.election.update_router(id, changed, bench.election.trackers(id).to_vec(), now);
             bench.election.handle_timeout(now);
