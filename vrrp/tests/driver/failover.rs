@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buoy_vrrp::driver::{Command, Event};
-use buoy_vrrp::{Cause, Observation, Priority, Reading, State, Target, Tracker, Version, master_down};
+use buoy_vrrp::{
+    Cause, FaultCause, Observation, Preempt, Priority, Reading, State, Target, Tracker, Version, master_down,
+};
 
 use crate::namespace::{Cable, End, ip};
 use crate::node::{Node, Seen, transitions};
@@ -122,6 +124,62 @@ fn a_starved_backup_makes_no_transition() {
         assert_eq!(transitions(&left.rest()), [""; 0]);
         println!("starved for 2 s twice; worst lateness {:?}", now.worst_lateness);
         left.quit();
+        right.quit();
+    });
+}
+
+#[test]
+fn a_master_that_loses_its_source_address_resigns_aloud() {
+    let Some(cable) = Cable::plug() else { return };
+    std::thread::scope(|scope| {
+        let left = Node::run(scope, &cable, End::Left, Duration::ZERO);
+        let right = Node::run(scope, &cable, End::Right, Duration::ZERO);
+        for (node, priority) in [(&left, 200), (&right, 100)] {
+            node.add(&cable, settings(priority), Vec::new());
+            node.start();
+        }
+        left.wait_for(State::Master);
+        right.wait_until("the master is known", |s| s.routers.iter().all(|r| r.master.is_some()));
+        let key: Arc<str> = Arc::from("router");
+        let fault = FaultCause::NoSourceAddress { interface: Arc::from("left0") };
+        left.tell(Command::Fault { key: Arc::clone(&key), fault, present: true });
+        left.tell(Command::Endpoint { key, endpoint: None });
+        let (_, transition) = right.wait_for(State::Master);
+        assert!(matches!(transition.cause, Cause::MasterResigned { .. }), "{}", transition.cause);
+        left.quit();
+        right.quit();
+    });
+}
+
+#[test]
+fn a_stop_that_waited_with_the_successors_advertisements_is_obeyed_after_they_are_heard() {
+    let Some(cable) = Cable::plug() else { return };
+    std::thread::scope(|scope| {
+        // The change of priority keeps it from running for longer than a backup waits.
+        let left = Node::run(scope, &cable, End::Left, Duration::from_secs(2));
+        let right = Node::run(scope, &cable, End::Right, Duration::ZERO);
+        let target = Target::Script(Arc::from("chk"));
+        let tracker = Tracker { target: target.clone(), weight: 1, reverse: false };
+        let mut nopreempt = settings(200);
+        nopreempt.preempt = Preempt::No;
+        left.add(&cable, nopreempt, vec![tracker]);
+        left.start();
+        left.wait_for(State::Master);
+        right.add(&cable, settings(100), Vec::new());
+        right.start();
+        right.wait_until("the master is known", |s| s.routers.iter().all(|r| r.master.is_some()));
+        let observation = Observation { reading: Reading::Up, evidence: Arc::from("as the test says") };
+        left.tell(Command::Observe { target, observation });
+        right.wait_for(State::Master);
+        left.tell(Command::Stop);
+        let (_, transition) = left.wait("its next state", |s| match s {
+            Seen::Event(Event::Transition(t)) => Some(t.clone()),
+            _ => None,
+        });
+        assert!(matches!(transition.cause, Cause::Stalled { .. }), "{}", transition.cause);
+        left.wait("the end", |s| matches!(s, Seen::Event(Event::Stopped)).then_some(()));
+        let right_seen = transitions(&right.rest());
+        assert_eq!(right_seen, [""; 0], "nobody resigned to the new master, or contended with it");
         right.quit();
     });
 }

@@ -47,8 +47,16 @@ pub(crate) fn settings(name: &str, vrid: u8, priority: u8) -> RouterSettings {
 
 #[derive(Clone, Copy, Debug)]
 struct Packet {
-    vrid: u8,
-    heard: Heard,
+    /// Position of its router on every host.
+    router: usize,
+    says: Says,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Says {
+    Advertisement(Heard),
+    /// A gratuitous ARP for the address of this router.
+    Claim(IpAddr),
 }
 
 #[derive(Debug)]
@@ -63,6 +71,8 @@ pub(crate) struct Host {
     /// The earliest wake-up that is scheduled for its timers.
     wake_at: Option<Instant>,
     side: u8,
+    /// By router: its segment does not reach this host.
+    severed: Vec<bool>,
     queue: Vec<(Instant, Packet)>,
     /// By router: whether the kernel holds the addresses.
     pub(crate) holds: BTreeMap<RouterId, bool>,
@@ -140,6 +150,7 @@ impl Lan {
         let index = self.hosts.len();
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + u8::try_from(index).expect("few hosts")));
         let mut election = Election::new();
+        let severed = vec![false; routers.len()];
         let ids: Vec<RouterId> = routers
             .into_iter()
             .map(|s| {
@@ -159,6 +170,7 @@ impl Lan {
             frozen: false,
             wake_at: None,
             side: 0,
+            severed,
             queue: Vec::new(),
             holds: BTreeMap::new(),
             transitions: Vec::new(),
@@ -212,12 +224,27 @@ impl Lan {
 
     fn set_plugged(&mut self, host: usize, plugged: bool) {
         self.hosts[host].plugged = plugged;
+        for router in 0..self.hosts[host].routers.len() {
+            self.set_carrier(host, router, plugged);
+        }
+    }
+
+    /// The cable of one router's segment, whose loss is noticed; the packets stop with [`sever`](Self::sever).
+    pub(crate) fn set_carrier(&mut self, host: usize, router: usize, present: bool) {
         self.with_host(host, |h, now| {
             let fault = buoy_vrrp::FaultCause::InterfaceDown { interface: Arc::from("eth0") };
-            for id in h.routers.clone() {
-                h.election.set_fault(id, fault.clone(), !plugged, now);
+            if let Some(id) = h.routers.get(router).copied() {
+                h.election.set_fault(id, fault, !present, now);
             }
         });
+    }
+
+    /// One router's segment does not reach this host any more, or does again; nobody is told.
+    pub(crate) fn sever(&mut self, host: usize, router: usize, severed: bool) {
+        if let Some(s) = self.hosts[host].severed.get_mut(router) {
+            *s = severed;
+        }
+        self.note_overlap();
     }
 
     /// No pause is left over from before.
@@ -290,11 +317,10 @@ impl Lan {
         h.frozen = false;
         h.queue.sort_by_key(|(arrival, _)| *arrival);
         for (arrival, packet) in std::mem::take(&mut h.queue) {
-            for id in h.routers.clone() {
-                let ours = h.election.router(id).is_some_and(|r| r.settings().vrid.get() == packet.vrid);
-                if ours {
-                    h.election.handle_advertisement(id, &packet.heard, arrival);
-                }
+            let Some(id) = h.routers.get(packet.router).copied() else { continue };
+            match packet.says {
+                Says::Advertisement(heard) => h.election.handle_advertisement(id, &heard, arrival),
+                Says::Claim(address) => h.election.handle_claim(id, address, [2, 0, 0, 0, 0, 9], arrival),
             }
         }
         h.election.handle_timeout(now);
@@ -368,7 +394,10 @@ impl Lan {
                 Action::Withdraw { router } => {
                     self.hosts[host].holds.insert(router, false);
                 }
-                Action::Announce { .. } => self.hosts[host].announcements += 1,
+                Action::Announce { router, .. } => {
+                    self.hosts[host].announcements += 1;
+                    self.announce(host, router);
+                }
                 Action::Contention { .. } => self.hosts[host].contentions += 1,
                 Action::Report { transition, .. } => {
                     let now = self.now;
@@ -387,17 +416,29 @@ impl Lan {
     fn send(&mut self, host: usize, router: RouterId, priority: Priority) {
         let h = &mut self.hosts[host];
         let Some(r) = h.election.router(router) else { return };
-        let packet = Packet {
-            vrid: r.settings().vrid.get(),
-            heard: Heard { from: h.address, priority, interval: r.settings().advert_interval },
-        };
+        let heard = Heard { from: h.address, priority, interval: r.settings().advert_interval };
         h.sent += 1;
-        if !h.plugged {
+        self.put_on_wire(host, router, Says::Advertisement(heard));
+    }
+
+    fn announce(&mut self, host: usize, router: RouterId) {
+        let address = self.hosts[host].election.router(router).and_then(|r| r.settings().last_announced);
+        if let Some(address) = address {
+            self.put_on_wire(host, router, Says::Claim(address));
+        }
+    }
+
+    fn put_on_wire(&mut self, host: usize, router: RouterId, says: Says) {
+        let h = &self.hosts[host];
+        let Some(router) = h.routers.iter().position(|id| *id == router) else { return };
+        if !h.plugged || h.severed.get(router).is_none_or(|s| *s) {
             return;
         }
+        let packet = Packet { router, says };
         let side = h.side;
         for to in 0..self.hosts.len() {
-            if to == host || self.hosts[to].side != side {
+            let other = &self.hosts[to];
+            if to == host || other.side != side || other.severed.get(router).is_none_or(|s| *s) {
                 continue;
             }
             let mut copies = 1;

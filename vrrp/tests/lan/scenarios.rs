@@ -396,3 +396,35 @@ fn a_third_router_that_resigns_does_not_end_the_reign_of_the_master() {
     lan.run_for(SECOND * 5);
     assert_eq!(lan.transitions(1), before);
 }
+
+#[test]
+fn a_master_that_hears_nobody_when_a_partition_heals_announces_its_addresses_again() {
+    let mut lan = Lan::seeded(12).with_priorities(&[200, 100]);
+    lan.run_for(SECOND * 5);
+    lan.set_side(1, 1);
+    lan.run_for(SECOND * 10);
+    assert_eq!(lan.masters(), [0, 1]);
+    let before = lan.hosts[0].announcements;
+    // The better one speaks first, and the other yields without a word.
+    lan.run_for(Duration::from_nanos(1));
+    lan.set_side(1, 0);
+    lan.run_for(SECOND * 3);
+    assert_eq!(lan.masters(), [0]);
+    assert!(lan.hosts[0].announcements > before, "the neighbours believe the other one");
+    assert!(lan.hosts[0].contentions > 0);
+    assert!(!lan.hosts[1].holds.values().any(|held| *held));
+}
+
+#[test]
+fn a_preempted_master_keeps_its_addresses_until_they_are_announced_and_reminds_nobody() {
+    let mut lan = Lan::seeded(13).with_priorities(&[100]);
+    lan.run_for(SECOND * 5);
+    lan.add_host(vec![settings("VI_1", 51, 200)], &[]);
+    lan.forget_gap();
+    lan.start_host(1);
+    lan.run_for(SECOND * 10);
+    assert_eq!(lan.masters(), [1]);
+    assert_eq!(lan.longest_gap, Duration::ZERO);
+    assert_eq!(lan.hosts[1].contentions, 0);
+    assert!(!lan.hosts[0].holds.values().any(|held| *held), "at once, not after an interval");
+}

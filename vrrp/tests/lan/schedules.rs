@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::network::{Lan, Rng, Wire, settings};
-use buoy_vrrp::{GroupSettings, Preempt, Priority, Version, master_down, skew};
+use buoy_vrrp::{GroupSettings, Preempt, Priority, State, Version, master_down, skew};
 
 const SCHEDULES: u64 = 100_000;
 
@@ -136,7 +136,8 @@ impl Schedule {
             let span = self.interval * u32::try_from(1 + self.rng.below(8)).expect("small");
             let expendable = !self.dead[host] && self.alive().len() > 1;
             let lan = &mut self.lan;
-            match self.rng.below(10) {
+            let router = usize::try_from(self.rng.below(2)).expect("small");
+            match self.rng.below(14) {
                 0 if expendable => {
                     lan.kill(host);
                     self.dead[host] = true;
@@ -151,6 +152,11 @@ impl Schedule {
                 5 => lan.freeze(host, span),
                 6 => lan.set_side(host, 1),
                 7 => lan.set_side(host, 0),
+                // One segment of a sync group fails, noticed or not.
+                9 => lan.sever(host, router, true),
+                10 => lan.sever(host, router, false),
+                11 => lan.set_carrier(host, router, false),
+                12 => lan.set_carrier(host, router, true),
                 8 => {
                     lan.wire = Wire {
                         loss_percent: self.rng.below(60),
@@ -171,6 +177,9 @@ impl Schedule {
         self.lan.wire = Wire::default();
         for host in 0..self.dead.len() {
             self.lan.set_side(host, 0);
+            for router in 0..2 {
+                self.lan.sever(host, router, false);
+            }
             if !self.dead[host] {
                 self.lan.plug(host);
             }
@@ -239,6 +248,38 @@ impl Schedule {
         let bound = self.interval + (WIRE + self.lan.wire.jitter) * 2;
         let overlap = self.lan.longest_overlap;
         if overlap > bound { Err(format!("{what}: two masters for {overlap:?}")) } else { Ok(()) }
+    }
+
+    /// One segment of the master's group fails and it notices: the whole group moves, as soon as the down time of the
+    /// segment on which no resignation can be heard is over.
+    fn one_segment_of_a_group_fails(&mut self) -> Result<(), String> {
+        let master = self.the_master("before its segment fails")?;
+        let router = usize::try_from(self.rng.below(2)).expect("small");
+        self.lan.sever(master, router, true);
+        self.lan.set_carrier(master, router, false);
+        let others: Vec<usize> = self.alive().into_iter().filter(|h| *h != master).collect();
+        let best = self.best_of(&others);
+        self.lan.run_for(self.down(best) + WIRE * 2);
+        let successor = self.the_master("after the failure of one segment")?;
+        let states = |host| [0, 1].map(|router| self.lan.router_state(host, router));
+        if states(master) != [State::Fault; 2] || states(successor) != [State::Master; 2] {
+            return Err(format!(
+                "host {master} is {:?}, {successor} {:?}",
+                states(master),
+                states(successor)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Members that hear a master on one segment and none on the other stay where they are.
+    fn one_segment_of_a_group_is_severed(&mut self) -> Result<(), String> {
+        let master = self.the_master("before its segment is severed")?;
+        let before = self.moves();
+        let router = usize::try_from(self.rng.below(2)).expect("small");
+        self.lan.sever(master, router, true);
+        self.lan.run_for(self.down(1) * 3 + self.interval * 10);
+        self.nothing_moved(&before, "one severed segment of two")
     }
 
     fn partition_heals(&mut self) -> Result<(), String> {
@@ -330,13 +371,16 @@ fn play(seed: u64) -> Result<(), String> {
     schedule.trouble()?;
     schedule.quiet()?;
     let several = schedule.alive().len() > 1;
-    match schedule.rng.below(7) {
+    let grouped = schedule.grouped;
+    match schedule.rng.below(9) {
         0 if several => schedule.master_dies(),
         1 if several => schedule.master_stops(),
         2 => schedule.partition_heals(),
         3 => schedule.master_freezes(),
         4 => schedule.backup_pauses(),
         5 => schedule.everybody_starves(),
+        6 if grouped && several => schedule.one_segment_of_a_group_fails(),
+        7 if grouped && several => schedule.one_segment_of_a_group_is_severed(),
         _ => schedule.better_one_joins(),
     }?;
     schedule.check_always()
