@@ -33,41 +33,63 @@ pub struct Child {
     leader: tokio::process::Child,
     /// Cleared once the leader is reaped, because the number may then belong to somebody else.
     group: Option<Pid>,
+    /// Where it will be heard that it could not become the command, and what to do then.
+    starting: Option<Starting>,
     through_shell: bool,
+}
+
+#[derive(Debug)]
+struct Starting {
+    news: tether::News,
+    /// The words of the command and its user, for another attempt through the shell.
+    argv: Vec<String>,
+    user: Option<User>,
 }
 
 impl Child {
     /// Starts `command` with `more` behind its own arguments. A text file without `#!` runs through
     /// `/bin/sh`. Must be called inside a tokio runtime.
     ///
+    /// Does not wait until the program runs, which takes for ever where its file system hangs: what the kernel says
+    /// about it comes from [`Child::wait`] as [`Ended::NotStarted`].
+    ///
     /// # Errors
-    /// What the kernel says about starting the program; an empty command is `InvalidInput`.
+    /// What the kernel says about another process; an empty command is `InvalidInput`.
     pub fn spawn(command: &Command, more: &[&str]) -> io::Result<Self> {
         let argv: Vec<&str> = command.argv.iter().map(AsRef::as_ref).chain(more.iter().copied()).collect();
-        let (program, arguments) =
-            argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
-        match start(program, arguments, command.user.as_ref()) {
-            Err(error) if error.raw_os_error() == Some(Errno::ENOEXEC as i32) => {
-                let mut child = start("/bin/sh", &argv, command.user.as_ref())?;
-                child.through_shell = true;
-                Ok(child)
-            }
+        match start(&argv, command.user.as_ref()) {
+            Err(error) if needs_shell(&error) => start_in_shell(&argv, command.user.as_ref()),
             started => started,
         }
     }
 
-    fn of(leader: tokio::process::Child) -> Self {
+    fn of(leader: tokio::process::Child, starting: Option<Starting>) -> Self {
         let group = leader.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Self { leader, group, through_shell: false }
+        Self { leader, group, starting, through_shell: false }
     }
 
-    /// Whether the program is a script without `#!`.
+    /// Whether the program turned out to be a script without `#!`. Known when it has ended.
     pub fn through_shell(&self) -> bool {
         self.through_shell
     }
 
     /// Waits for the leader to end. Cancel-safe.
     pub async fn wait(&mut self) -> Ended {
+        while let Some(starting) = &mut self.starting {
+            let outcome = starting.news.outcome().await;
+            let Some(Starting { argv, user, .. }) = self.starting.take() else { break };
+            match outcome {
+                Err(error) if needs_shell(&error) && !self.through_shell => {
+                    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+                    match start_in_shell(&argv, user.as_ref()) {
+                        Ok(child) => *self = child,
+                        Err(error) => return Ended::NotStarted(error),
+                    }
+                }
+                Err(error) => return Ended::NotStarted(error),
+                Ok(()) => {}
+            }
+        }
         match self.leader.wait().await {
             Ok(status) => {
                 self.group = None;
@@ -156,21 +178,33 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-fn start(program: &str, arguments: &[&str], user: Option<&User>) -> io::Result<Child> {
+fn needs_shell(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOEXEC as i32)
+}
+
+fn start_in_shell(argv: &[&str], user: Option<&User>) -> io::Result<Child> {
+    let argv: Vec<&str> = ["/bin/sh"].into_iter().chain(argv.iter().copied()).collect();
+    let mut child = start(&argv, user)?;
+    child.through_shell = true;
+    Ok(child)
+}
+
+fn start(argv: &[&str], user: Option<&User>) -> io::Result<Child> {
+    let (program, arguments) =
+        argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
     if let Some((mut command, news)) = tether::tethered(program, arguments)? {
         let leader = prepare(&mut command, user).spawn();
         // Closes our copy of the pipe's other end.
         drop(command);
         // A user who may not run this program runs the command without a tether.
         if let Ok(leader) = leader {
-            let child = Child::of(leader);
-            tether::outcome(news)?;
-            return Ok(child);
+            let argv = argv.iter().map(|&word| word.to_owned()).collect();
+            return Ok(Child::of(leader, Some(Starting { news, argv, user: user.cloned() })));
         }
     }
     let mut command = tokio::process::Command::new(program);
     let leader = prepare(command.args(arguments).stdout(Stdio::null()), user).spawn()?;
-    Ok(Child::of(leader))
+    Ok(Child::of(leader, None))
 }
 
 /// What all commands have in common. Standard output is the caller's to choose.

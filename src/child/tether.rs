@@ -12,7 +12,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -22,6 +22,8 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stdout, getppid};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 
 /// The name under which this program is to become a command. Followed by the process id of the daemon and the
 /// words of the command.
@@ -81,23 +83,29 @@ fn tether(daemon: &OsString) -> io::Result<()> {
 pub(super) fn tethered(
     program: &str,
     arguments: &[&str],
-) -> io::Result<Option<(tokio::process::Command, PipeReader)>> {
+) -> io::Result<Option<(tokio::process::Command, News)>> {
     if !AVAILABLE.load(Ordering::Relaxed) {
         return Ok(None);
     }
     let (news, report) = io::pipe()?;
     let mut command = tokio::process::Command::new(PROGRAM);
     command.arg0(NAME).arg(std::process::id().to_string()).arg(program).args(arguments).stdout(report);
-    Ok(Some((command, news)))
+    Ok(Some((command, News(Receiver::from_owned_fd(news.into())?))))
 }
 
-/// Waits until the process is the command, or for the reason why it cannot be. Our own end of the pipe for the news must be
-/// closed. Takes as long as starting a program does.
-pub(super) fn outcome(mut news: PipeReader) -> io::Result<()> {
-    let mut number = [0; size_of::<i32>()];
-    match news.read_exact(&mut number) {
-        Ok(()) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        Err(error) => Err(error),
+/// Our end of the pipe.
+#[derive(Debug)]
+pub(super) struct News(Receiver);
+
+impl News {
+    /// Waits until the process is the command, or for the reason why it cannot be. Our own copy of the other end must
+    /// be closed. Takes as long as starting a program does. Cancel-safe.
+    pub(super) async fn outcome(&mut self) -> io::Result<()> {
+        let mut number = [0; size_of::<i32>()];
+        // So few bytes come at once or not at all.
+        match self.0.read(&mut number).await? {
+            0 => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::election_thread::{self, Hands, NEWS};
 use super::host_link::HostLink;
 use super::host_thread::{self, Follow, Orders};
 use super::parts::{Part, Restarts};
+use super::readings::Readings;
 use super::reload::Keyed;
 use super::{calls, process, report};
 use crate::alert::Dispatcher;
@@ -76,6 +77,7 @@ struct Daemon {
     started: SystemTime,
     last_reload: Option<String>,
     reload_refused: bool,
+    reading: Readings,
     restarts: Restarts,
     alerts: Dispatcher,
     tracked: Arc<track::Set>,
@@ -174,6 +176,7 @@ impl Daemon {
             started: SystemTime::now(),
             last_reload: None,
             reload_refused: false,
+            reading: Readings::default(),
             restarts,
             alerts,
             tracked,
@@ -199,7 +202,7 @@ impl Daemon {
         watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
         loop {
-            // All cancel-safe: channels, signals and an interval.
+            // All cancel-safe: channels, signals, an interval and a task that is only looked at.
             tokio::select! {
                 Some(event) = self.news.recv() => election_thread::log(&event),
                 Some(call) = self.calls.recv() => self.answer(call).await,
@@ -214,12 +217,11 @@ impl Daemon {
                     self.stop(signals).await?;
                     return Ok(ExitCode::FAILURE);
                 }
+                read = self.reading.finished() => self.reload(read).await,
                 _ = watchdog.tick() => self.feed_watchdog().await,
                 what = signals.next(self.args.ignore_sigint) => match what {
                     Told::Stop => return self.stop(signals).await,
-                    Told::Reload => {
-                        let _said_in_the_log = self.reload().await;
-                    }
+                    Told::Reload => self.read_again(None),
                     Told::Dump => self.dump().await,
                     Told::DumpAndClear => {
                         self.dump().await;
@@ -241,12 +243,7 @@ impl Daemon {
                 tokio::spawn(calls::events(self.alerts.history().clone(), since, follow, replies));
                 return;
             }
-            Request::Reload => match self.reload().await {
-                Ok(message) => Reply::Done { message },
-                Err(why) => Reply::Refused {
-                    message: format!("reload refused, the running configuration stays in force: {why}"),
-                },
-            },
+            Request::Reload => return self.read_again(Some(replies)),
             Request::Panic { part } => self.plant_panic(&part),
         };
         // A client that went away does not want it any more; one that does not read is given up.
@@ -295,11 +292,24 @@ impl Daemon {
         Ok(report::status(daemon, &self.keyed, &snapshot))
     }
 
-    /// Reads the configuration again and goes over to it, or says why not. What it says is for the one who asked;
-    /// the log has it too.
-    async fn reload(&mut self) -> Result<String, String> {
+    /// Begins to read the configuration again. Whoever `asked` hears how the reload went; the log has it too.
+    fn read_again(&mut self, asked: Option<mpsc::Sender<Reply>>) {
         notify_reloading();
-        let outcome = self.try_reload().await;
+        let (path, args) = (self.path.clone(), self.args.clone());
+        let marker = Marker::set(self.keyed.plan.global.reload_file.as_deref());
+        self.reading.begin(asked, move || {
+            let loaded = super::load(&path, &args);
+            drop(marker);
+            loaded
+        });
+    }
+
+    /// Goes over to the configuration that was read, or says why not.
+    async fn reload(&mut self, (read, asked): (Result<Loaded, String>, Vec<mpsc::Sender<Reply>>)) {
+        let outcome = match read {
+            Ok(loaded) => self.try_reload(loaded).await,
+            Err(why) => Err(why),
+        };
         let (Ok(message) | Err(message)) = &outcome;
         let when = jiff::Timestamp::now();
         self.last_reload = Some(format!("{message} ({when:.0})"));
@@ -311,16 +321,19 @@ impl Daemon {
             }
         }
         notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
-        outcome
+        let reply = match outcome {
+            Ok(message) => Reply::Done { message },
+            Err(why) => Reply::Refused {
+                message: format!("reload refused, the running configuration stays in force: {why}"),
+            },
+        };
+        for replies in asked {
+            // A client that went away does not want it any more.
+            let _gone = replies.try_send(reply.clone());
+        }
     }
 
-    async fn try_reload(&mut self) -> Result<String, String> {
-        let marker = Marker::set(self.keyed.plan.global.reload_file.as_deref());
-        let (path, args) = (self.path.clone(), self.args.clone());
-        // Names of users may have to be looked up on the network.
-        let loaded = tokio::task::spawn_blocking(move || super::load(&path, &args));
-        let loaded = loaded.await.map_err(|error| format!("reading the configuration failed: {error}"))?;
-        drop(marker);
+    async fn try_reload(&mut self, loaded: Loaded) -> Result<String, String> {
         if let Some(log) = &self.keyed.plan.global.reload_check_config {
             let findings = config::for_people(&loaded.findings, &loaded.sources, false);
             if let Err(error) = std::fs::write(log, findings) {
@@ -547,22 +560,22 @@ async fn run_once(what: &'static str, script: Option<&Timed>) {
 }
 
 /// `reload_file`: there while the configuration is being read, so that whoever writes it can wait.
-struct Marker<'a>(Option<&'a Path>);
+struct Marker(Option<PathBuf>);
 
-impl<'a> Marker<'a> {
-    fn set(path: Option<&'a Path>) -> Self {
+impl Marker {
+    fn set(path: Option<&Path>) -> Self {
         if let Some(path) = path
             && let Err(error) = std::fs::write(path, "")
         {
             tracing::warn!(path = %path.display(), %error, "reload_file");
         }
-        Self(path)
+        Self(path.map(Path::to_owned))
     }
 }
 
-impl Drop for Marker<'_> {
+impl Drop for Marker {
     fn drop(&mut self) {
-        if let Some(path) = self.0 {
+        if let Some(path) = &self.0 {
             // Whoever waits for its end may have removed it.
             let _gone = std::fs::remove_file(path);
         }

@@ -19,6 +19,7 @@ mod host_thread;
 mod panic_report;
 mod parts;
 mod process;
+mod readings;
 mod reload;
 mod report;
 mod watch;

@@ -70,11 +70,11 @@ async fn run_once(script: &TrackScript, told_of_shell: &mut bool, judge: &mut im
         Ok(child) => child,
         Err(error) => return judge(&Outcome::from(&Ended::NotStarted(error))),
     };
+    let ended = child.wait_for(script.timeout).await;
     if child.through_shell() && !*told_of_shell {
-        tracing::warn!(script = %script.name, "no #! line: running it through /bin/sh");
+        tracing::warn!(script = %script.name, "no #! line: it runs through /bin/sh");
         *told_of_shell = true;
     }
-    let ended = child.wait_for(script.timeout).await;
     judge(&Outcome::from(&ended));
     if matches!(ended, Ended::TimedOut(_)) {
         child.terminate(KILL_AFTER).await;

@@ -174,3 +174,25 @@ fn whoever_writes_the_file_can_see_when_it_is_read_and_what_was_found() {
     let copy = fs::read_to_string(copies[0].path()).expect("written");
     assert!(copy.contains("virtual_router_id 51"), "{copy}");
 }
+
+#[test]
+fn a_file_that_hangs_is_refused_and_holds_up_neither_the_watchdog_nor_status_nor_the_end() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    one.wait_for_vip();
+    // Opening a FIFO waits for somebody who writes into it.
+    fs::remove_file(one.path("buoy.conf")).expect("removing");
+    mkfifo(&one.path("buoy.conf"), Mode::S_IRWXU).expect("a FIFO");
+    one.signal(Signal::SIGHUP);
+    one.signal(Signal::SIGHUP);
+    assert_eq!(one.first().state, "MASTER");
+    one.wait_for_log(
+        "reload refused, the running configuration stays in force: reading the configuration takes longer",
+    );
+    assert!(one.status().daemon.reload_refused);
+    // The file is right again: the threads that hang do not matter.
+    fs::remove_file(one.path("buoy.conf")).expect("removing");
+    assert_eq!(one.reload(Conf::owner()), "nothing changed");
+    one.stop();
+    assert!(!one.holds(vip()));
+}

@@ -1,7 +1,10 @@
 //! What is tracked drives priorities and faults of a running daemon.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 use crate::bench::{Conf, Director, SOON, alone};
 use crate::lab::wait_until;
@@ -42,6 +45,32 @@ fn a_script_that_fails_or_takes_too_long_is_a_fault_and_its_success_heals_it() {
     one.wait_for_state("MASTER");
     let tracked = one.status().tracked;
     assert_eq!((&*tracked[0].reading, tracked.len()), ("up", 1), "{tracked:?}");
+    one.stop();
+}
+
+#[test]
+fn a_script_whose_file_system_hangs_times_out_and_holds_up_nothing_else() {
+    let mut one = alone();
+    let check = one.script("check", "exit 0");
+    let block =
+        format!("vrrp_script check {{\n  script {check}\n  interval 1\n  timeout 1\n  rise 1\n  fall 1\n}}");
+    one.start(Conf::new(100).block(&block).words("track_script {\n        check\n    }"));
+    one.wait_for_vip();
+    // Whoever executes the script waits for an answer to a question that nobody reads.
+    let Ok(gate) = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY) else {
+        println!("skipped: no fanotify here");
+        return;
+    };
+    let asked = MaskFlags::FAN_OPEN_EXEC_PERM;
+    if let Err(error) =
+        gate.mark(MarkFlags::FAN_MARK_ADD, asked, nix::fcntl::AT_FDCWD, Some(Path::new(&check)))
+    {
+        println!("skipped: no permission events here ({error})");
+        return;
+    }
+    wait_for_fault(&one, "timed out after 1 s");
+    drop(gate);
+    one.wait_for_state("MASTER");
     one.stop();
 }
 
