@@ -248,3 +248,60 @@ fn every_reason_has_its_own_counter() {
         assert_eq!(reason as usize, index, "{}", reason.name());
     }
 }
+
+#[test]
+fn with_the_checksum_of_version_2_any_checksum_is_accepted_over_ipv4() {
+    let mut ours = settings(Version::V3);
+    let wrong = multicast(&ours, |b| b[26] ^= 1);
+    assert_eq!(judge(&ours, &wrong), Err(Discard::WrongChecksum));
+    ours.checksum = ChecksumForm::AsV2;
+    assert!(judge(&ours, &wrong).is_ok());
+    let theirs = RouterSettings { checksum: ChecksumForm::AsV2, ..settings(Version::V3) };
+    let theirs = multicast(&theirs, |_| {});
+    assert!(judge(&ours, &theirs).is_ok());
+    ours.checksum = ChecksumForm::PseudoHeader;
+    assert_eq!(judge(&ours, &theirs), Err(Discard::WrongChecksum));
+}
+
+#[test]
+fn an_owner_ignores_advertisements_when_told_to_or_strict() {
+    let theirs = multicast(&settings(Version::V3), |_| {});
+    for (priority, ignore, strict, ignores) in [
+        (Priority::OWNER, false, false, false),
+        (Priority::OWNER, true, false, true),
+        (Priority::OWNER, false, true, true),
+        (Priority::new(254), true, true, false),
+    ] {
+        let mut ours = settings(Version::V3);
+        (ours.priority, ours.owner_ignore_adverts, ours.strict) = (priority, ignore, strict);
+        let expected = ignores.then_some(Discard::OwnerIgnores);
+        assert_eq!(judge(&ours, &theirs).err(), expected, "{priority} {ignore} {strict}");
+    }
+}
+
+#[test]
+fn the_address_list_of_the_known_master_is_not_compared_again_where_that_is_skipped() {
+    let mut ours = settings(Version::V3);
+    let mut theirs = ours.clone();
+    theirs.advertised.pop();
+    let packet = multicast(&theirs, |_| {});
+    for (skip, known, remarked) in [
+        (false, Some(THEIRS), true),
+        (true, None, true),
+        (true, Some(OURS), true),
+        (true, Some(THEIRS), false),
+    ] {
+        ours.skip_check_adv_addr = skip;
+        let accepted = Receiver::new(&ours).accept(&ours, Some(OURS), known, &received(&packet));
+        assert_eq!(accepted.expect("used").other_addresses, remarked, "{skip} {known:?}");
+    }
+}
+
+#[test]
+fn another_interval_is_learnt_and_remarked_in_version_3() {
+    let ours = settings(Version::V3);
+    let slower = RouterSettings { advert_interval: Duration::from_millis(2500), ..settings(Version::V3) };
+    let accepted = judge(&ours, &multicast(&slower, |_| {})).expect("used");
+    assert!(accepted.other_interval);
+    assert_eq!(accepted.heard.interval, Duration::from_millis(2500));
+}
