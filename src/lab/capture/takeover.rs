@@ -43,6 +43,9 @@ pub(super) fn takeovers(frames: &[Frame], since: SystemTime) -> Vec<Takeover> {
     for frame in frames {
         let Some(to) = frame.advertisement() else { continue };
         let router = (to.vrid, to.source.is_ipv6());
+        if last.get(&router).is_some_and(|(spoke, master)| is_objection(frame, to, *spoke, master)) {
+            continue;
+        }
         let before = last.insert(router, (frame.at, to));
         if let Some((spoke, from)) = before
             && frame.at > since
@@ -58,4 +61,10 @@ pub(super) fn takeovers(frames: &[Frame], since: SystemTime) -> Vec<Takeover> {
         }
     }
     found.into_values().collect()
+}
+
+/// Whether the sender only answers a living master of higher priority, to be outvoted or to remind it of its duties.
+fn is_objection(frame: &Frame, to: &Advertisement, spoke: SystemTime, master: &Advertisement) -> bool {
+    let alive = frame.at.duration_since(spoke).unwrap_or_default() <= master.interval;
+    to.source != master.source && 0 < to.priority && to.priority < master.priority && alive
 }

@@ -150,6 +150,13 @@ fn a_resignation_itself_and_a_change_before_the_moment_asked_about_are_no_takeov
 }
 
 #[test]
+fn who_answers_a_living_better_master_has_not_taken_over() {
+    let told = [(0, 1, 200), (150, 2, 100), (200, 1, 200), (922, 2, 100)];
+    let [takeover] = takeover::takeovers(&frames(&told), SystemTime::UNIX_EPOCH).try_into().expect("one");
+    assert_eq!(takeover.silence, Duration::from_millis(722));
+}
+
+#[test]
 fn a_pcap_file_has_a_header_of_24_bytes_and_16_before_each_frame() {
     let frames = frames(&[(1_500, 1, 200)]);
     let mut file = Vec::new();
