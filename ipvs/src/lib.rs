@@ -1,0 +1,24 @@
+//! IPVS: virtual services, their real servers, and the planes that forward for them.
+//!
+//! The words are those of LVS: a *virtual service* is what clients address, a *real server* is where their
+//! connections go, a *scheduler* chooses, a *forwarding method* says how packets get there. A [`Table`] is all of it;
+//! the difference of two tables is a list of [`Change`]s, and a [`Plane`] carries them out.
+//!
+//! This crate knows nothing of health, of roles or of configuration files: whoever uses it says what the table is to
+//! be. Read [`Table`], [`Change`] and [`Plane`] first.
+
+mod plane;
+mod real_server;
+mod scheduler;
+mod table;
+mod virtual_service;
+
+pub use plane::{
+    Counters, Plane, PlaneError, Refusal, Statistics, SyncDaemon, SyncGroup, SyncRole, Timeouts,
+};
+pub use real_server::{Forwarding, RealServer, RealServerId, Tunnel, TunnelChecksum, Weight};
+pub use scheduler::{Scheduler, SchedulerFlags, UnknownScheduler};
+pub use table::{Change, Entry, Table};
+pub use virtual_service::{
+    Family, FwMark, Persistence, PersistenceEngine, Protocol, ServiceId, VirtualService,
+};
