@@ -5,6 +5,7 @@ pub mod api;
 pub mod child;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod host;
 pub mod lab;
 pub mod log;

@@ -1,0 +1,404 @@
+//! One virtual server: which of its real servers serve, by health, administration and quorum.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Weight};
+
+use super::Unknown;
+use super::report::{DrainEnd, Report};
+use super::service::{Server, Service};
+
+/// What the checkers say of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub up: bool,
+    /// In words, with what was expected.
+    pub reason: Arc<str>,
+    /// What checks that know the load of the server add to its configured weight.
+    pub weight: i64,
+}
+
+/// What operators say of one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Administration {
+    #[default]
+    Enabled,
+    /// No new connections; out of the table when the last one has ended or the deadline has passed.
+    Drain { deadline: Option<Duration> },
+    /// Out of the table at once.
+    Disabled,
+    /// This weight, whatever is configured and whatever the checkers add.
+    Weight(Weight),
+}
+
+/// One server as `buoy status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    pub server: Server,
+    pub up: bool,
+    pub reason: Arc<str>,
+    /// When the checkers last came to another conclusion.
+    pub since: Instant,
+    pub administration: Administration,
+    /// The weight that it has, or would have in service.
+    pub weight: Weight,
+    pub draining: bool,
+    pub connections: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    settings: Service,
+    servers: BTreeMap<RealServerId, Member>,
+    quorum: bool,
+    /// Servers that were healthy when the checks were last believed; while they are doubted, these serve.
+    panic: Option<BTreeSet<RealServerId>>,
+    last_good: BTreeSet<RealServerId>,
+    leaving: bool,
+}
+
+#[derive(Debug)]
+struct Member {
+    settings: Server,
+    up: bool,
+    reason: Arc<str>,
+    since: Instant,
+    /// From the checkers.
+    extra: i64,
+    administration: Administration,
+    /// A reload has removed it.
+    leaving: bool,
+    drain: Option<Drain>,
+    connections: Option<u64>,
+}
+
+/// A server that is wanted no more and still has connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    Running { deadline: Option<Instant> },
+    Over,
+}
+
+/// What a server is to be in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Serving(Weight),
+    /// With weight 0.
+    Idle,
+    Absent,
+}
+
+impl Pool {
+    pub(super) fn new(settings: Service, now: Instant) -> Self {
+        let servers = settings.servers.iter().map(|server| (server.id, Member::new(server.clone(), now)));
+        let servers: BTreeMap<_, _> = servers.collect();
+        let last_good = servers.iter().filter(|(_, member)| member.up).map(|(id, _)| *id).collect();
+        Self { servers, settings, quorum: false, panic: None, last_good, leaving: false }
+    }
+
+    pub(super) fn configure(&mut self, settings: Service, now: Instant) {
+        self.leaving = false;
+        for server in &settings.servers {
+            let member = self.servers.entry(server.id).or_insert_with(|| Member::new(server.clone(), now));
+            member.settings = server.clone();
+            // Whoever comes back is wanted again.
+            if std::mem::take(&mut member.leaving) {
+                member.drain = None;
+            }
+        }
+        let deadline = settings.drain_deadline;
+        for (id, member) in &mut self.servers {
+            if !settings.servers.iter().any(|server| server.id == *id) {
+                member.leave(deadline, now);
+            }
+        }
+        self.settings = settings;
+    }
+
+    /// A reload has removed the whole service.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        let deadline = self.settings.drain_deadline;
+        self.servers.values_mut().for_each(|member| member.leave(deadline, now));
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Nothing of it is to be in the table any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.leaving && self.servers.is_empty()
+    }
+
+    pub(super) fn settings(&self) -> &Service {
+        &self.settings
+    }
+
+    pub(super) fn has_quorum(&self) -> bool {
+        self.quorum
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.displaces()
+            || self.servers.values().any(|member| matches!(member.drain, Some(Drain::Running { .. })))
+    }
+
+    fn member(&mut self, id: RealServerId) -> Result<&mut Member, Unknown> {
+        let service = &self.settings.name;
+        let found = self.servers.get_mut(&id).filter(|member| !member.leaving);
+        found.ok_or_else(|| Unknown::Server { service: Arc::clone(service), server: id })
+    }
+
+    pub(super) fn handle_health(
+        &mut self,
+        id: RealServerId,
+        health: Health,
+        now: Instant,
+    ) -> Result<Option<Report>, Unknown> {
+        let service = Arc::clone(&self.settings.name);
+        let member = self.member(id)?;
+        let Health { up, reason, weight } = health;
+        member.extra = weight;
+        member.reason = Arc::clone(&reason);
+        if member.up == up {
+            return Ok(None);
+        }
+        (member.up, member.since) = (up, now);
+        Ok(Some(match up {
+            true => Report::ServerUp { service, server: id, reason },
+            false => Report::ServerDown { service, server: id, reason },
+        }))
+    }
+
+    pub(super) fn administer(
+        &mut self,
+        id: RealServerId,
+        administration: Administration,
+        now: Instant,
+    ) -> Result<(), Unknown> {
+        let member = self.member(id)?;
+        member.drain = match administration {
+            Administration::Drain { deadline } => {
+                Some(Drain::Running { deadline: deadline.map(|time| now + time) })
+            }
+            Administration::Enabled | Administration::Disabled | Administration::Weight(_) => None,
+        };
+        member.administration = administration;
+        Ok(())
+    }
+
+    pub(super) fn handle_statistics(&mut self, statistics: &Statistics) {
+        for member in self.servers.values_mut() {
+            let counts = self.settings.members.iter().filter_map(|service| {
+                let id = member.settings.behind(&service.id, Weight::ZERO).id;
+                statistics.servers.get(&(service.id, id))
+            });
+            let (mut any, mut connections) = (false, 0_u64);
+            for counters in counts {
+                any = true;
+                let all = [counters.active, counters.inactive, counters.persistent].map(u64::from);
+                connections = connections.saturating_add(all.iter().sum());
+            }
+            member.connections = any.then_some(connections);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let deadline = |member: &Member| match member.drain {
+            Some(Drain::Running { deadline }) => deadline,
+            Some(Drain::Over) | None => None,
+        };
+        self.servers.values().filter_map(deadline).min()
+    }
+
+    /// Draws the conclusions from whatever has changed.
+    pub(super) fn settle(&mut self, now: Instant, reports: &mut Vec<Report>) {
+        for (id, member) in &mut self.servers {
+            if let Some(end) = member.end_of_drain(now) {
+                member.drain = Some(Drain::Over);
+                reports.push(Report::Drained { service: Arc::clone(&self.settings.name), server: *id, end });
+            }
+        }
+        self.servers.retain(|_, member| !(member.leaving && member.drain == Some(Drain::Over)));
+        self.settle_panic(reports);
+        self.settle_quorum(reports);
+    }
+
+    fn settle_panic(&mut self, reports: &mut Vec<Report>) {
+        let wanted = || self.servers.iter().filter(|(_, member)| !member.leaving);
+        let (servers, healthy) = (wanted().count(), wanted().filter(|(_, member)| member.up).count());
+        let doubted = healthy * 100 < servers * usize::from(self.settings.panic_threshold);
+        let service = || Arc::clone(&self.settings.name);
+        match (doubted, &self.panic) {
+            (true, None) => {
+                reports.push(Report::PanicEntered { service: service(), healthy, servers });
+                self.panic = Some(self.last_good.clone());
+            }
+            (false, Some(_)) => {
+                reports.push(Report::PanicLeft { service: service(), healthy, servers });
+                self.panic = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        if self.panic.is_none() {
+            self.last_good = self.servers.iter().filter(|(_, member)| member.up).map(|(id, _)| *id).collect();
+        }
+    }
+
+    fn settle_quorum(&mut self, reports: &mut Vec<Report>) {
+        let serving = self.servers.iter().filter(|(id, member)| self.is_wanted(id, member));
+        let weight: u64 = serving.map(|(_, member)| u64::from(member.weight().get())).sum();
+        let (quorum, hysteresis) = (u64::from(self.settings.quorum), u64::from(self.settings.hysteresis));
+        let service = Arc::clone(&self.settings.name);
+        if self.leaving {
+            return;
+        }
+        if self.quorum && (weight == 0 || weight < quorum.saturating_sub(hysteresis)) {
+            self.quorum = false;
+            reports.push(Report::QuorumLost { service, weight, needed: quorum });
+        } else if !self.quorum && weight > 0 && weight >= quorum.saturating_add(hysteresis) {
+            self.quorum = true;
+            reports.push(Report::QuorumGained { service, weight, needed: quorum });
+        }
+    }
+
+    /// Whether a server should get connections, as far as itself is concerned.
+    fn is_wanted(&self, id: &RealServerId, member: &Member) -> bool {
+        self.passes(id, member)
+            && !member.leaving
+            && member.drain.is_none()
+            && member.administration != Administration::Disabled
+    }
+
+    fn passes(&self, id: &RealServerId, member: &Member) -> bool {
+        self.panic.as_ref().map_or(member.up, |last_good| member.up || last_good.contains(id))
+    }
+
+    /// The sorry server takes the place of healthy servers.
+    fn displaces(&self) -> bool {
+        self.settings.sorry.is_some() && !self.quorum && !self.leaving
+    }
+
+    fn presence(&self, id: &RealServerId, member: &Member) -> Presence {
+        if member.drain == Some(Drain::Over) || member.administration == Administration::Disabled {
+            return Presence::Absent;
+        }
+        if !self.passes(id, member) {
+            // Dead: whatever it still has is lost, and is better told so.
+            let kept = member.settings.inhibit_on_failure && !member.leaving && member.drain.is_none();
+            return if kept { Presence::Idle } else { Presence::Absent };
+        }
+        if member.leaving || member.drain.is_some() {
+            return Presence::Idle;
+        }
+        if self.displaces() {
+            let busy = member.connections.is_none_or(|connections| connections > 0);
+            return if busy || member.settings.inhibit_on_failure {
+                Presence::Idle
+            } else {
+                Presence::Absent
+            };
+        }
+        Presence::Serving(member.weight())
+    }
+
+    /// What the table should hold for this virtual server.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.settings.members.iter().map(|service| {
+            let servers = self.servers.iter().filter_map(|(id, member)| {
+                let weight = match self.presence(id, member) {
+                    Presence::Serving(weight) => weight,
+                    Presence::Idle => Weight::ZERO,
+                    Presence::Absent => return None,
+                };
+                Some(member.settings.behind(&service.id, weight))
+            });
+            let mut servers: BTreeMap<RealServerId, RealServer> =
+                servers.filter(|s| s.fits(service.id.family())).map(|s| (s.id, s)).collect();
+            if let Some(sorry) = self.sorry_server(&service.id) {
+                servers
+                    .entry(sorry.id)
+                    .and_modify(|held| held.weight = held.weight.max(sorry.weight))
+                    .or_insert(sorry);
+            }
+            Entry { service: service.clone(), servers }
+        })
+    }
+
+    fn sorry_server(&self, service: &ServiceId) -> Option<RealServer> {
+        let sorry = self.settings.sorry.filter(|sorry| sorry.fits(service.family()) && !self.leaving)?;
+        match (self.quorum, sorry.inhibit) {
+            (false, _) => Some(sorry.behind(service, Weight::ONE)),
+            (true, true) => Some(sorry.behind(service, Weight::ZERO)),
+            (true, false) => None,
+        }
+    }
+
+    pub(super) fn states(&self) -> impl Iterator<Item = ServerState> {
+        self.servers.values().map(|member| ServerState {
+            server: member.settings.clone(),
+            up: member.up,
+            reason: Arc::clone(&member.reason),
+            since: member.since,
+            administration: member.administration,
+            weight: member.weight(),
+            draining: matches!(member.drain, Some(Drain::Running { .. })),
+            connections: member.connections,
+        })
+    }
+}
+
+impl Member {
+    fn new(settings: Server, now: Instant) -> Self {
+        let up = !settings.alpha;
+        let reason =
+            if up { "not checked yet" } else { "not checked yet, and `alpha` takes it for down until then" };
+        Self {
+            up,
+            reason: reason.into(),
+            settings,
+            since: now,
+            extra: 0,
+            administration: Administration::Enabled,
+            leaving: false,
+            drain: None,
+            connections: None,
+        }
+    }
+
+    fn weight(&self) -> Weight {
+        match self.administration {
+            Administration::Weight(weight) => weight,
+            Administration::Enabled | Administration::Drain { .. } | Administration::Disabled => {
+                Weight::clamped(i64::from(self.settings.weight.get()).saturating_add(self.extra))
+            }
+        }
+    }
+
+    fn leave(&mut self, deadline: Option<Duration>, now: Instant) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        // Out already, or on its way with a deadline of its own.
+        if self.administration == Administration::Disabled || !self.up {
+            self.drain = Some(Drain::Over);
+        } else if self.drain.is_none() {
+            // Connections that were counted before belong to a server in service.
+            self.connections = None;
+            self.drain = Some(Drain::Running { deadline: deadline.map(|time| now + time) });
+        }
+    }
+
+    fn end_of_drain(&self, now: Instant) -> Option<DrainEnd> {
+        let Some(Drain::Running { deadline }) = self.drain else { return None };
+        if self.connections == Some(0) {
+            return Some(DrainEnd::Empty);
+        }
+        deadline.filter(|at| *at <= now).map(|_| DrainEnd::Deadline { left: self.connections })
+    }
+}

@@ -1,0 +1,451 @@
+use std::time::Duration;
+
+use buoy_ipvs::{Counters, Forwarding, Protocol, Scheduler, VirtualService, Weight};
+use proptest::prelude::*;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn vip() -> ServiceId {
+    ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 1].into(), port: 80 }
+}
+
+fn id(last: u8) -> RealServerId {
+    RealServerId { address: [10, 1, 0, last].into(), port: 80 }
+}
+
+fn server(last: u8) -> Server {
+    Server {
+        id: id(last),
+        forwarding: Forwarding::Direct,
+        weight: Weight::ONE,
+        upper_threshold: 0,
+        lower_threshold: 0,
+        inhibit_on_failure: false,
+        alpha: false,
+    }
+}
+
+fn service(servers: &[u8]) -> Service {
+    Service {
+        name: "web".into(),
+        members: vec![VirtualService::new(vip(), Scheduler::Wlc)],
+        servers: servers.iter().map(|last| server(*last)).collect(),
+        quorum: 1,
+        hysteresis: 0,
+        sorry: None,
+        panic_threshold: 0,
+        drain_deadline: None,
+    }
+}
+
+fn sorry() -> Option<Sorry> {
+    Some(Sorry { id: id(99), forwarding: Forwarding::Direct, inhibit: false })
+}
+
+/// A control and the plane that it drives.
+struct Bench {
+    control: Control,
+    plane: Table,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(services: Vec<Service>) -> Self {
+        let mut bench = Self { control: Control::new(), plane: Table::new(), now: Instant::now() };
+        bench.configure(services);
+        bench.control.take_reports();
+        bench
+    }
+
+    fn configure(&mut self, services: Vec<Service>) -> usize {
+        self.control.configure(services, self.now);
+        self.act()
+    }
+
+    fn act(&mut self) -> usize {
+        let changes = self.control.take_changes();
+        for change in &changes {
+            assert!(self.plane.apply(change), "the plane refuses: {change}");
+        }
+        changes.len()
+    }
+
+    fn health(&mut self, last: u8, up: bool) -> usize {
+        let health = Health { up, reason: if up { "connected" } else { "refused" }.into(), weight: 0 };
+        self.control.handle_health("web", id(last), health, self.now).expect("known");
+        self.act()
+    }
+
+    fn administer(&mut self, last: u8, administration: Administration) -> usize {
+        self.control.administer("web", id(last), administration, self.now).expect("known");
+        self.act()
+    }
+
+    fn count(&mut self, counts: &[(u8, u32)]) -> usize {
+        let mut statistics = Statistics::default();
+        for (last, active) in counts {
+            let counters = Counters { active: *active, ..Counters::default() };
+            statistics.servers.insert((vip(), id(*last)), counters);
+        }
+        self.control.handle_statistics(&statistics, self.now);
+        self.act()
+    }
+
+    fn pass(&mut self, time: Duration) -> usize {
+        self.now += time;
+        self.control.handle_timeout(self.now);
+        self.act()
+    }
+
+    /// Last bytes of the servers and their weights.
+    fn serving(&self) -> Vec<(u8, u32)> {
+        let Some(entry) = self.plane.entry(&vip()) else { return Vec::new() };
+        let last = |id: &RealServerId| match id.address {
+            std::net::IpAddr::V4(address) => address.octets()[3],
+            std::net::IpAddr::V6(_) => 0,
+        };
+        entry.servers.values().map(|server| (last(&server.id), server.weight.get())).collect()
+    }
+
+    fn reports(&mut self) -> Vec<String> {
+        self.control.take_reports().iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn an_identical_reload_sends_nothing_and_one_changed_weight_one_message() {
+    let mut bench = Bench::new(vec![service(&[1, 2, 3])]);
+    assert_eq!(bench.configure(vec![service(&[1, 2, 3])]), 0);
+    let mut heavier = service(&[1, 2, 3]);
+    heavier.servers[1].weight = Weight::clamped(5);
+    assert_eq!(bench.configure(vec![heavier]), 1);
+    assert_eq!(bench.serving(), [(1, 1), (2, 5), (3, 1)]);
+}
+
+#[test]
+fn health_survives_a_reload() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.health(1, false);
+    assert_eq!(bench.configure(vec![service(&[1, 2, 3])]), 1);
+    assert_eq!(bench.serving(), [(2, 1), (3, 1)]);
+}
+
+#[test]
+fn a_dead_server_is_deleted_and_inhibited_ones_stay_with_weight_0() {
+    let mut settings = service(&[1, 2]);
+    settings.servers[1].inhibit_on_failure = true;
+    settings.servers.push(server(3));
+    let mut bench = Bench::new(vec![settings]);
+    bench.health(1, false);
+    bench.health(2, false);
+    assert_eq!(bench.serving(), [(2, 0), (3, 1)]);
+    assert_eq!(
+        bench.reports(),
+        [
+            "real server 10.1.0.1:80 of web is down: refused",
+            "real server 10.1.0.2:80 of web is down: refused"
+        ]
+    );
+    bench.health(1, true);
+    bench.health(2, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn alpha_servers_wait_for_their_first_result() {
+    let mut settings = service(&[1, 2]);
+    settings.servers[0].alpha = true;
+    let mut bench = Bench::new(vec![settings]);
+    assert_eq!(bench.serving(), [(2, 1)]);
+    bench.health(1, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn the_quorum_is_gained_and_lost_with_hysteresis_and_the_sorry_server_steps_in() {
+    let mut settings = service(&[1, 2, 3, 4]);
+    (settings.quorum, settings.hysteresis, settings.sorry) = (2, 1, sorry());
+    let mut bench = Bench::new(vec![settings]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1), (4, 1)]);
+    bench.health(1, false);
+    bench.health(2, false);
+    bench.health(3, false);
+    assert_eq!(bench.serving(), [(4, 1)], "1 is not below 2 - 1");
+    bench.health(4, false);
+    assert_eq!(bench.serving(), [(99, 1)]);
+    assert_eq!(
+        bench.reports().last().map(String::as_str),
+        Some("virtual server web lost its quorum: weight 0 of 2 needed")
+    );
+    bench.health(1, true);
+    bench.health(2, true);
+    assert_eq!(bench.serving(), [(1, 0), (2, 0), (99, 1)], "2 is below 2 + 1");
+    bench.health(3, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1)]);
+    assert_eq!(
+        bench.reports().last().map(String::as_str),
+        Some("virtual server web gained its quorum: weight 3 of 2 needed")
+    );
+}
+
+#[test]
+fn healthy_servers_that_the_sorry_server_displaces_keep_their_connections() {
+    let mut settings = service(&[1, 2]);
+    (settings.quorum, settings.sorry) = (2, sorry());
+    let mut bench = Bench::new(vec![settings]);
+    bench.health(2, false);
+    assert_eq!(bench.serving(), [(1, 0), (99, 1)]);
+    assert!(bench.control.wants_statistics());
+    bench.count(&[(1, 3)]);
+    assert_eq!(bench.serving(), [(1, 0), (99, 1)]);
+    bench.count(&[(1, 0)]);
+    assert_eq!(bench.serving(), [(99, 1)]);
+}
+
+#[test]
+fn an_inhibited_sorry_server_waits_with_weight_0_and_may_be_one_of_the_real_servers() {
+    let mut settings = service(&[1, 2]);
+    settings.sorry = Some(Sorry { id: id(1), forwarding: Forwarding::Direct, inhibit: true });
+    let mut bench = Bench::new(vec![settings]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+    bench.health(1, false);
+    assert_eq!(bench.serving(), [(1, 0), (2, 1)]);
+    bench.health(2, false);
+    assert_eq!(bench.serving(), [(1, 1)]);
+}
+
+#[test]
+fn a_server_that_a_reload_removes_keeps_its_connections_until_they_end() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.count(&[(1, 0), (2, 7)]);
+    bench.configure(vec![service(&[1])]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 0)]);
+    bench.count(&[(1, 3), (2, 1)]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 0)]);
+    bench.count(&[(1, 3), (2, 0)]);
+    assert_eq!(bench.serving(), [(1, 1)]);
+    assert_eq!(bench.reports(), ["real server 10.1.0.2:80 of web is drained: its last connection has ended"]);
+}
+
+#[test]
+fn a_removed_server_that_comes_back_in_time_serves_again() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.configure(vec![service(&[1])]);
+    assert_eq!(bench.configure(vec![service(&[1, 2])]), 1);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_removed_service_drains_as_a_whole_and_is_then_gone() {
+    let mut settings = service(&[1, 2]);
+    settings.drain_deadline = Some(MINUTE);
+    let mut bench = Bench::new(vec![settings]);
+    bench.health(2, false);
+    bench.configure(Vec::new());
+    assert_eq!(bench.serving(), [(1, 0)]);
+    bench.pass(MINUTE - Duration::from_nanos(1));
+    assert_eq!(bench.serving(), [(1, 0)]);
+    assert_eq!(bench.control.poll_timeout(), Some(bench.now + Duration::from_nanos(1)));
+    bench.pass(Duration::from_nanos(1));
+    assert!(bench.plane.is_empty());
+    assert_eq!(bench.control.poll_timeout(), None);
+}
+
+#[test]
+fn operators_drain_disable_weigh_and_enable_servers() {
+    let mut bench = Bench::new(vec![service(&[1, 2, 3])]);
+    bench.administer(1, Administration::Drain { deadline: Some(MINUTE) });
+    bench.administer(2, Administration::Disabled);
+    bench.administer(3, Administration::Weight(Weight::clamped(50)));
+    assert_eq!(bench.serving(), [(1, 0), (3, 50)]);
+    bench.count(&[(1, 12)]);
+    bench.pass(MINUTE);
+    assert_eq!(bench.serving(), [(3, 50)]);
+    assert_eq!(
+        bench.reports(),
+        ["real server 10.1.0.1:80 of web is out of time to drain with 12 connections left"]
+    );
+    assert_eq!(bench.configure(vec![service(&[1, 2, 3])]), 0, "a reload leaves it so");
+    for last in 1..=3 {
+        bench.administer(last, Administration::Enabled);
+    }
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1)]);
+    let unknown = bench.control.administer("web", id(9), Administration::Disabled, bench.now);
+    assert_eq!(
+        unknown.expect_err("unknown").to_string(),
+        "virtual server web has no real server 10.1.0.9:80"
+    );
+}
+
+#[test]
+fn a_drained_server_that_dies_is_deleted() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.administer(1, Administration::Drain { deadline: None });
+    bench.health(1, false);
+    assert_eq!(bench.serving(), [(2, 1)]);
+}
+
+#[test]
+fn checks_that_know_the_load_move_the_weight() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    let health = Health { up: true, reason: "weight 8".into(), weight: 7 };
+    bench.control.handle_health("web", id(1), health, bench.now).expect("known");
+    assert_eq!(bench.act(), 1);
+    assert_eq!(bench.serving(), [(1, 8), (2, 1)]);
+}
+
+#[test]
+fn when_hardly_any_server_passes_its_checks_the_last_good_ones_stay() {
+    let mut settings = service(&[1, 2, 3, 4]);
+    settings.panic_threshold = 50;
+    let mut bench = Bench::new(vec![settings]);
+    bench.health(4, false);
+    bench.health(3, false);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)], "half of them is not below 50 %");
+    bench.health(2, false);
+    bench.health(1, false);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+    let reports = bench.reports();
+    assert!(reports.iter().any(|r| r.contains("only 1 of 4 real servers pass their checks")), "{reports:?}");
+    bench.health(3, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1)]);
+    bench.health(4, true);
+    assert_eq!(bench.serving(), [(3, 1), (4, 1)], "they are believed again");
+}
+
+#[test]
+fn what_is_right_already_is_adopted_what_somebody_changes_is_put_right_and_what_is_foreign_stays() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    let mut restarted = Control::new();
+    restarted.configure(vec![service(&[1, 2])], bench.now);
+    restarted.handle_snapshot(bench.plane.clone(), bench.now);
+    assert_eq!(restarted.take_changes(), []);
+    restarted.take_reports();
+
+    bench.control = restarted;
+    let foreign = ServiceId::Address { protocol: Protocol::Udp, address: [10, 0, 0, 9].into(), port: 53 };
+    bench.plane.set_service(VirtualService::new(foreign, Scheduler::Rr));
+    bench.plane.remove_server(&vip(), &id(1));
+    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+    assert_eq!(bench.act(), 1);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+    assert!(bench.plane.entry(&foreign).is_some());
+    let reports = bench.reports();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(
+        reports[0].starts_with("somebody else changed IPVS; putting it right: add real server"),
+        "{reports:?}"
+    );
+
+    bench.plane = Table::new();
+    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+    assert_eq!(bench.act(), 3, "all of it after `ipvsadm -C`");
+}
+
+#[test]
+fn a_refused_change_is_tried_again_and_the_rest_stays() {
+    let mut control = Control::new();
+    let now = Instant::now();
+    control.configure(vec![service(&[1, 2])], now);
+    let changes = control.take_changes();
+    let mut plane = Table::new();
+    for change in &changes {
+        match change {
+            Change::AddServer(_, server) if server.id == id(2) => control.handle_refusal(change),
+            other => assert!(plane.apply(other)),
+        }
+    }
+    control.handle_snapshot(plane, now);
+    assert!(!control.take_reports().iter().any(|report| matches!(report, Report::Drift { .. })));
+    assert_eq!(control.take_changes().len(), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Configure(Vec<u8>),
+    Health(u8, bool),
+    Administer(u8, u8),
+    Count(u32),
+    Pass(u64),
+    Flush,
+    Steal(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        proptest::collection::btree_set(1_u8..6, 0..5).prop_map(|s| Step::Configure(s.into_iter().collect())),
+        (1_u8..6, any::<bool>()).prop_map(|(last, up)| Step::Health(last, up)),
+        (1_u8..6, 0_u8..4).prop_map(|(last, what)| Step::Administer(last, what)),
+        (0_u32..2).prop_map(Step::Count),
+        (1_u64..200).prop_map(Step::Pass),
+        Just(Step::Flush),
+        (1_u8..6).prop_map(Step::Steal),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+proptest! {
+    /// Whatever happens, the plane ends as it should be, and no step on the way takes a server out that is healthy, wanted
+    /// and stays.
+    #[test]
+    fn any_history_ends_with_the_plane_as_desired(steps in steps(), with_sorry in any::<bool>()) {
+        let settings = |servers: &[u8]| {
+            let mut settings = service(servers);
+            settings.sorry = sorry().filter(|_| with_sorry);
+            settings.drain_deadline = Some(MINUTE);
+            settings
+        };
+        let mut bench = Bench::new(vec![settings(&[1, 2, 3])]);
+        for step in steps {
+            let before = bench.plane.clone();
+            match step.clone() {
+                Step::Configure(servers) => bench.control.configure(vec![settings(&servers)], bench.now),
+                Step::Health(last, up) => {
+                    let health = Health { up, reason: "as the test says".into(), weight: 0 };
+                    // It may be configured or not.
+                    let _unknown = bench.control.handle_health("web", id(last), health, bench.now);
+                }
+                Step::Administer(last, what) => {
+                    let what = match what {
+                        0 => Administration::Enabled,
+                        1 => Administration::Drain { deadline: Some(MINUTE) },
+                        2 => Administration::Disabled,
+                        _ => Administration::Weight(Weight::clamped(3)),
+                    };
+                    let _unknown = bench.control.administer("web", id(last), what, bench.now);
+                }
+                Step::Count(active) => {
+                    let counts: Vec<(u8, u32)> = (1..6).map(|last| (last, active)).collect();
+                    bench.count(&counts);
+                }
+                Step::Pass(seconds) => {
+                    bench.now += Duration::from_secs(seconds);
+                    bench.control.handle_timeout(bench.now);
+                }
+                Step::Flush => {
+                    bench.plane = Table::new();
+                    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+                }
+                Step::Steal(last) => {
+                    bench.plane.remove_server(&vip(), &id(last));
+                    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+                }
+            }
+            let desired = bench.control.desired();
+            for change in bench.control.take_changes() {
+                prop_assert!(bench.plane.apply(&change), "{step:?}: {change}");
+                for (service, entry) in before.entries() {
+                    for server in entry.servers.keys().filter(|s| desired.server(service, s).is_some()) {
+                        let gone = bench.plane.server(service, server).is_none();
+                        let was_there = !matches!(step, Step::Flush | Step::Steal(_));
+                        prop_assert!(!(gone && was_there), "{step:?} takes {server} out on its way");
+                    }
+                }
+            }
+            prop_assert_eq!(&bench.plane, &desired);
+            bench.control.take_reports();
+        }
+    }
+}
