@@ -442,7 +442,7 @@ fn last_announced(i: &Instance, addresses: &[Address], excluded: &[Address]) -> 
     if shares_mac || all().any(|address| address.own_vmac) {
         return None;
     }
-    all().filter(|address| &*address.dev != "lo").next_back().map(|address| address.ip)
+    all().rfind(|address| &*address.dev != "lo").map(|address| address.ip)
 }
 
 fn overlap(a: &Router, b: &Router) -> bool {
