@@ -1,6 +1,7 @@
 //! What the host does besides the virtual routers' items, for as long as a configuration is in force.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::firewall::Guarded;
@@ -18,6 +19,8 @@ pub struct HostConfig {
     pub guarded: Guarded,
     /// Interfaces where the kernel shall not delete IPv4 addresses along with the first of their subnet.
     pub promote_secondaries: BTreeSet<Arc<str>>,
+    /// Addresses that routers speak from.
+    pub sources: BTreeSet<IpAddr>,
     /// Stop the kernel's membership reports for link-local groups, VRRP's among them.
     pub disable_local_igmp: bool,
 }
@@ -39,6 +42,7 @@ impl HostConfig {
             vmacs: vmacs.specs().to_vec(),
             guarded,
             promote_secondaries: promoting.flat_map(|router| interfaces(router, vmacs)).collect(),
+            sources: plan.routers.iter().filter_map(|router| router.source).collect(),
             disable_local_igmp: plan.global.disable_local_igmp,
         }
     }

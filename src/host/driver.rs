@@ -1,7 +1,7 @@
 //! The host thread: one loop around the reconciler. It waits for a notification or a note in the mailbox, does
 //! everything at hand without waiting for anything else, and waits again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -80,6 +80,8 @@ pub struct Host<O> {
     firewall: Firewall,
     /// VMACs about which a failure was said.
     troubled: BTreeSet<Arc<str>>,
+    /// VMACs that were set up, and the index of the parent that they then stood on.
+    raised: BTreeMap<Arc<str>, u32>,
     /// Interfaces or addresses changed: what could not be done may be possible now.
     moved: bool,
     /// Something disappeared: what is wanted may be gone.
@@ -124,6 +126,7 @@ impl<O: Outlet> Host<O> {
             sysctls: Sysctls::below(Path::new("/proc/sys")),
             firewall: Firewall::default(),
             troubled: BTreeSet::new(),
+            raised: BTreeMap::new(),
             moved: false,
             lessened: false,
             routes_moved: false,
@@ -489,6 +492,7 @@ impl<O: Outlet> Host<O> {
             .cloned()
             .collect();
         self.lower_vmacs(&gone)?;
+        self.raised.retain(|name, _| !gone.iter().any(|spec| spec.name == *name));
         self.restore_unneeded();
         if config.disable_local_igmp {
             self.sysctls.try_set(&Setting::IgmpLinkLocalReports, 0);
@@ -497,6 +501,7 @@ impl<O: Outlet> Host<O> {
         self.promote_secondaries();
         self.firewall.apply(&config.guarded);
         self.watch(&config.statics)?;
+        self.holdings.speak_from(config.sources.clone());
         self.holdings.want(Owner::Static, true, None, config.statics.clone());
         Ok(())
     }
@@ -543,10 +548,12 @@ impl<O: Outlet> Host<O> {
                     continue;
                 }
             };
+            let missing = self.kernel.links.by_name(&spec.name).is_none();
             self.demand(spec, &created)?;
             if spec.link(&self.kernel.links).is_none() {
                 continue;
             }
+            self.note_raised(spec, missing);
             if !spec.settled(&self.sysctls) {
                 if spec.family == Family::V4 {
                     vmac::free_rp_filter(&mut self.sysctls);
@@ -565,19 +572,37 @@ impl<O: Outlet> Host<O> {
         Ok(())
     }
 
+    /// The interface is there. One that is made again on the same parent did not go along with that.
+    fn note_raised(&mut self, spec: &VmacSpec, was_missing: bool) {
+        let Some(parent) = self.kernel.links.by_name(&spec.parent).map(|link| link.index) else { return };
+        if self.raised.insert(spec.name.clone(), parent) == Some(parent) && was_missing {
+            tracing::warn!(
+                "virtual MAC interface {} was deleted or renamed by somebody; put back",
+                spec.name
+            );
+        }
+    }
+
     fn demand(&mut self, spec: &VmacSpec, requests: &[Request]) -> anyhow::Result<()> {
         if requests.is_empty() {
             return Ok(());
         }
-        match self.requester.change(requests) {
-            Ok(refused) => {
-                for (_, refusal) in refused {
-                    self.complain(spec, &refusal);
-                }
-            }
+        let bearers = |links: &Links| {
+            [links.by_name(&spec.parent), spec.link(links)].map(|link| link.map(|link| link.index))
+        };
+        let before = bearers(&self.kernel.links);
+        let outcome = self.requester.change(requests);
+        self.observe()?;
+        let after = bearers(&self.kernel.links);
+        // What went meanwhile refuses everything, and is made anew by the next round.
+        if before.iter().zip(&after).any(|(before, after)| before.is_some() && before != after) {
+            return Ok(());
+        }
+        match outcome {
+            Ok(refused) => refused.iter().for_each(|(_, refusal)| self.complain(spec, refusal)),
             Err(error) => self.complain(spec, &error),
         }
-        self.observe()
+        Ok(())
     }
 
     fn complain(&mut self, spec: &VmacSpec, reason: &dyn fmt::Display) {

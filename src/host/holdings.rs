@@ -2,12 +2,14 @@
 //! and outcomes go in, steps and reports come out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::desired::Address;
 use super::item::{Item, ItemRef, Items, Owner, Slot};
 use super::kernel::{Kernel, Presence};
 use super::links::HeldAddress;
@@ -80,6 +82,8 @@ enum Reason {
     Renamed,
     /// Its owner does not hold it: somebody else put it there.
     Stray,
+    /// An address that its owner holds under another prefix.
+    Misfit,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,8 @@ struct Dropped {
 }
 
 type Place = (Arc<str>, IpAddr, u8);
+/// Where an address is, whatever its prefix: the kernel holds one several times, under different prefixes.
+type Spot = (Arc<str>, IpAddr);
 
 /// Wants, and what has been found out about them. Call `want` for every change of mind, `plan` for the steps,
 /// `record` with the outcome of each, and `examine` when the kernel's tables moved.
@@ -100,10 +106,14 @@ pub(super) struct Holdings {
     owners: BTreeMap<Owner, Holding>,
     /// How many present owners want an address.
     claims: HashMap<Place, usize>,
-    /// How many owners that are not present know an address.
-    shunned: HashMap<Place, usize>,
+    /// How many routers, present or not, know an address under some prefix.
+    known: HashMap<Spot, usize>,
     /// Present owners that `plan` has to look at.
     changed: BTreeSet<Owner>,
+    /// Present owners whose addresses may be there under another prefix.
+    doubted: BTreeSet<Owner>,
+    /// Addresses that routers speak from: under another prefix they are the host's own.
+    sources: BTreeSet<IpAddr>,
     /// Items that nobody may want any more.
     dropped: Vec<Dropped>,
 }
@@ -111,10 +121,8 @@ pub(super) struct Holdings {
 impl Holdings {
     pub(super) fn want(&mut self, owner: Owner, present: bool, lease: Option<Duration>, items: Arc<Items>) {
         if present {
-            count(&mut self.claims, &items);
             self.changed.insert(owner.clone());
         } else {
-            count(&mut self.shunned, &items);
             self.changed.remove(&owner);
         }
         let holding = Holding {
@@ -124,13 +132,14 @@ impl Holdings {
             missing: BTreeMap::new(),
             repaired: BTreeSet::new(),
         };
+        self.count(&owner, &holding);
         let Some(before) = self.owners.insert(owner.clone(), holding) else {
             if !present {
                 self.drop_all(owner, items, Reason::LeftBehind);
             }
             return;
         };
-        self.discount(&before);
+        self.discount(&owner, &before);
         let same = before.items == items;
         if same && present && before.present {
             if let Some(holding) = self.owners.get_mut(&owner) {
@@ -147,6 +156,11 @@ impl Holdings {
             let unrecognised = before.unrecognised();
             self.dropped.push(Dropped { owner, items: before.items, unrecognised, reason: Reason::GivenUp });
         }
+    }
+
+    /// Addresses that the configuration makes routers speak from.
+    pub(super) fn speak_from(&mut self, sources: BTreeSet<IpAddr>) {
+        self.sources = sources;
     }
 
     /// What the kernel holds of these items is an earlier run's.
@@ -169,7 +183,7 @@ impl Holdings {
     pub(super) fn forget(&mut self, owner: &Owner) {
         self.absent(owner.clone(), None);
         if let Some(holding) = self.owners.remove(owner) {
-            self.discount(&holding);
+            self.discount(owner, &holding);
         }
     }
 
@@ -220,12 +234,13 @@ impl Holdings {
         }
     }
 
-    /// Whether one of these addresses is known to owners of which none is present.
+    /// Whether one of these addresses is known to routers of which none holds it like this.
     pub(super) fn shuns(&self, dev: &Arc<str>, addresses: &[HeldAddress]) -> bool {
-        !self.shunned.is_empty()
+        !self.known.is_empty()
             && addresses.iter().any(|held| {
-                let place = (dev.clone(), held.ip, held.prefix_len);
-                self.shunned.contains_key(&place) && !self.claims.contains_key(&place)
+                self.known.contains_key(&(dev.clone(), held.ip))
+                    && !self.sources.contains(&held.ip)
+                    && !self.claims.contains_key(&(dev.clone(), held.ip, held.prefix_len))
             })
     }
 
@@ -239,8 +254,11 @@ impl Holdings {
         })
     }
 
-    /// Has `plan` remove whatever the kernel holds of owners that are not present.
+    /// Has `plan` remove whatever the kernel holds of owners that are not present, and what it holds of present
+    /// ones under another prefix.
     pub(super) fn drop_strays(&mut self) {
+        let present = self.owners.iter().filter(|(_, holding)| holding.present);
+        self.doubted.extend(present.map(|(owner, _)| owner.clone()));
         let absent: Vec<(Owner, Arc<Items>)> = self
             .owners
             .iter()
@@ -252,10 +270,9 @@ impl Holdings {
         }
     }
 
-    /// Whether any owner, present or not, knows the item.
-    pub(super) fn knows(&self, address: &super::desired::Address) -> bool {
-        let place = place(address);
-        self.claims.contains_key(&place) || self.shunned.contains_key(&place)
+    /// Whether any owner, present or not, knows the address, if under another prefix.
+    pub(super) fn knows(&self, address: &Address) -> bool {
+        self.claims.contains_key(&place(address)) || self.known.contains_key(&spot(address))
     }
 
     /// Everything that any owner knows, present or not.
@@ -267,6 +284,9 @@ impl Holdings {
     /// come. Empty when the kernel already is as wanted.
     pub(super) fn plan(&mut self, kernel: &Kernel) -> Vec<Step> {
         let mut going = Vec::new();
+        // What may be there under another prefix, on whose behalf, and why it goes.
+        let mut doubts = Vec::new();
+        let mut leaving = BTreeSet::new();
         // Last come, first gone: the kernel promotes a successor whenever the first IPv4 address of a subnet goes.
         for dropped in std::mem::take(&mut self.dropped).into_iter().rev() {
             let Dropped { owner, items, unrecognised, reason } = dropped;
@@ -277,16 +297,63 @@ impl Holdings {
                 if there && !self.claimed(item) {
                     self.explain(&owner, slot, item, reason);
                     going.extend(removal(&owner, &items, slot, kernel));
+                    if let ItemRef::Address(address) = item {
+                        leaving.insert(place(address));
+                    }
                 }
             }
+            doubts.push((owner, items, reason));
+        }
+        let changed = std::mem::take(&mut self.changed);
+        self.doubted.extend(changed.iter().cloned());
+        for owner in std::mem::take(&mut self.doubted) {
+            let items = self.items(&owner).filter(|_| self.present(&owner)).cloned();
+            doubts.extend(items.map(|items| (owner, items, Reason::Misfit)));
+        }
+        for (owner, items, reason) in doubts {
+            going.extend(self.misfits(&owner, &items, reason, &mut leaving, kernel));
         }
         let mut coming = Vec::new();
-        for owner in std::mem::take(&mut self.changed) {
+        for owner in changed {
             let Some(holding) = self.owners.get_mut(&owner) else { continue };
             let slots: Vec<Slot> = holding.items.slots().collect();
             coming.extend(holding.puts(&owner, slots, kernel));
         }
         ordered(going, coming)
+    }
+
+    /// Removals of addresses that are there under a prefix that nobody wants. They are in `leaving` then.
+    fn misfits(
+        &mut self,
+        owner: &Owner,
+        items: &Items,
+        reason: Reason,
+        leaving: &mut BTreeSet<Place>,
+        kernel: &Kernel,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (at, wanted) in items.addresses.iter().enumerate() {
+            if !self.known.contains_key(&spot(wanted)) || self.sources.contains(&wanted.ip) {
+                continue;
+            }
+            let Some(link) = kernel.links.by_name(&wanted.dev) else { continue };
+            for held in kernel.links.under_any_prefix(link.index, wanted.ip) {
+                let dev = wanted.dev.clone();
+                let address = Address { peer: held.peer, ..Address::plain(held.ip, held.prefix_len, dev) };
+                if self.claims.contains_key(&place(&address)) || !leaving.insert(place(&address)) {
+                    continue;
+                }
+                let reason = match reason {
+                    // It cannot have been there all the time.
+                    Reason::GivenUp => Reason::Stray,
+                    other => other,
+                };
+                self.explain(owner, Slot::Address(at), ItemRef::Address(&address), reason);
+                let items = Arc::new(Items { addresses: vec![address], ..Items::default() });
+                steps.extend(removal(owner, &items, Slot::Address(0), kernel));
+            }
+        }
+        steps
     }
 
     /// Steps for wanted items that could not be put there before.
@@ -429,27 +496,47 @@ impl Holdings {
             Reason::Renamed => {
                 tracing::warn!(owner = %owner, item = %item, "its interface was renamed; removing it");
             }
-            Reason::Stray => {
+            Reason::Stray | Reason::Misfit => {
                 let holding = self.owners.get_mut(owner);
-                if holding.is_some_and(|holding| holding.repaired.insert(slot)) {
+                if !holding.is_some_and(|holding| holding.repaired.insert(slot)) {
+                    return;
+                }
+                if reason == Reason::Stray {
                     tracing::warn!(
                         owner = %owner,
                         item = %item,
                         "put there by somebody else, while this router is not master; removing it"
+                    );
+                } else {
+                    tracing::warn!(
+                        owner = %owner,
+                        item = %item,
+                        "there under another prefix than the configured one; removing it"
                     );
                 }
             }
         }
     }
 
+    fn count(&mut self, owner: &Owner, holding: &Holding) {
+        for address in &holding.items.addresses {
+            if holding.present {
+                *self.claims.entry(place(address)).or_default() += 1;
+            }
+            if matches!(owner, Owner::Router(_)) {
+                *self.known.entry(spot(address)).or_default() += 1;
+            }
+        }
+    }
+
     /// Takes a former holding out of the counts.
-    fn discount(&mut self, before: &Holding) {
-        let counts = if before.present { &mut self.claims } else { &mut self.shunned };
+    fn discount(&mut self, owner: &Owner, before: &Holding) {
         for address in &before.items.addresses {
-            let place = place(address);
-            match counts.get_mut(&place) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => drop(counts.remove(&place)),
+            if before.present {
+                decrement(&mut self.claims, &place(address));
+            }
+            if matches!(owner, Owner::Router(_)) {
+                decrement(&mut self.known, &spot(address));
             }
         }
     }
@@ -503,14 +590,19 @@ impl Holding {
     }
 }
 
-fn count(counts: &mut HashMap<Place, usize>, items: &Items) {
-    for address in &items.addresses {
-        *counts.entry(place(address)).or_default() += 1;
+fn decrement<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    match counts.get_mut(key) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => drop(counts.remove(key)),
     }
 }
 
-fn place(address: &super::desired::Address) -> Place {
+fn place(address: &Address) -> Place {
     (address.dev.clone(), address.ip, address.prefix_len)
+}
+
+fn spot(address: &Address) -> Spot {
+    (address.dev.clone(), address.ip)
 }
 
 fn removal(owner: &Owner, items: &Arc<Items>, slot: Slot, kernel: &Kernel) -> Option<Step> {

@@ -165,6 +165,12 @@ impl Links {
         self.entries.get(&index)?.addresses.get(&(ip, prefix_len)).map(|(_, held)| held)
     }
 
+    /// The same address as often as the kernel holds it.
+    pub(super) fn under_any_prefix(&self, index: u32, ip: IpAddr) -> impl Iterator<Item = &HeldAddress> {
+        let entry = self.entries.get(&index).into_iter();
+        entry.flat_map(move |entry| entry.addresses.range((ip, 0)..=(ip, u8::MAX))).map(|(_, (_, held))| held)
+    }
+
     /// Name and routing table of the VRF that the interface is in.
     pub fn vrf_of(&self, name: &str) -> Option<(&Arc<str>, u32)> {
         let master = self.by_index(self.by_name(name)?.master?)?;

@@ -126,6 +126,63 @@ fn a_virtual_address_that_somebody_adds_to_the_backup_is_removed_and_said_once()
 }
 
 #[test]
+fn a_virtual_address_under_another_prefix_is_no_less_unwanted_and_said_too() {
+    let (mut one, mut two) = pair();
+    one.start(Conf::new(200));
+    one.wait_for_vip();
+    two.start(Conf::new(100));
+    two.wait_for_state("BACKUP");
+    two.host.add_address("eth0", address("192.0.2.100/32")).expect("adding");
+    wait_until(SOON, || !two.holds(vip()), || "the backup has no address".to_owned());
+    two.wait_for_log("put there by somebody else, while this router is not master; removing it");
+    one.host.add_address("eth0", address("192.0.2.100/32")).expect("adding");
+    one.wait_for_log("there under another prefix than the configured one; removing it");
+    let prefixes = || {
+        let vip = AddressAttribute::Address(vip());
+        let held = one.addresses().into_iter().filter(|held| held.attributes.contains(&vip));
+        held.map(|held| held.header.prefix_len).collect::<Vec<u8>>()
+    };
+    wait_until(SOON, || prefixes() == [24], || format!("the configured one alone: {:?}", prefixes()));
+    assert_eq!(one.first().state, "MASTER");
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn a_deleted_virtual_mac_interface_is_put_back_with_its_addresses_and_one_line_about_it() {
+    let mut one = alone();
+    one.start(Conf::owner().words("use_vmac"));
+    let held = || one.address(vip()).is_some_and(|held| held.header.index == vmac(&one));
+    wait_until(SOON, held, || "the address is on the virtual MAC".to_owned());
+    let page = String::from_utf8(one.buoy(&["status"]).stdout).expect("text");
+    assert!(page.contains("192.0.2.100/24 dev vrrp.51"), "{page}");
+    for times in 1..=3 {
+        let before = vmac(&one);
+        one.host.delete_link("vrrp.51").expect("deleting");
+        let back = || vmac(&one) != before && held();
+        wait_until(SOON, back, || "the interface is back, with the address".to_owned());
+        let said = "virtual MAC interface vrrp.51 was deleted or renamed by somebody; put back";
+        let lines = || one.log().iter().filter(|line| line.contains(said)).count();
+        wait_until(SOON, || lines() == times, || format!("{times} lines: {:#?}", one.log()));
+    }
+    let log = one.log();
+    assert!(!log.iter().any(|line| line.contains("could not set up")), "{log:#?}");
+    // Deleted along with its parent, it is nobody's doing.
+    one.host.delete_link("eth0").expect("deleting");
+    one.switch.connect(&one.host, "eth0").expect("a cable");
+    one.host.add_address("eth0", address("192.0.2.1/24")).expect("an address");
+    wait_until(SOON, held, || "the interface is back".to_owned());
+    let lines = one.log().iter().filter(|line| line.contains("by somebody; put back")).count();
+    assert_eq!(lines, 3, "{:#?}", one.log());
+    one.stop();
+}
+
+/// The index of the virtual MAC interface; 0 while there is none.
+fn vmac(director: &Director) -> u32 {
+    director.host.link("vrrp.51").map_or(0, |link| link.index)
+}
+
+#[test]
 fn after_a_kill_a_start_with_another_configuration_leaves_nothing_of_the_former() {
     let mut one = alone();
     let words = "use_vmac\n    virtual_routes {\n        198.51.100.0/24 dev eth0\n    }\n    \

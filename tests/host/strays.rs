@@ -155,3 +155,36 @@ fn an_interface_that_comes_with_an_address_of_a_backup_loses_it() {
         assert!(!has("late", "10.0.0.1/24"));
     });
 }
+
+#[test]
+fn a_vip_under_another_prefix_is_removed_from_a_backup_and_replaced_on_a_master() {
+    in_namespace(|| {
+        // What an earlier keepalived left, and what is the host's own.
+        ip("addr add 10.0.0.1/32 dev uplink");
+        ip("addr add 10.0.0.9/24 dev uplink");
+        let mut bench = Bench::new();
+        let items = || addresses([address("10.0.0.1/24", "uplink"), address("fd00::1/64", "uplink")]);
+        bench.handle.adopt_or_clear([("main".into(), Arc::new(items()))]);
+        bench.step();
+        let clean = || !["10.0.0.1/32", "10.0.0.1/24", "fd00::1/128"].iter().any(|held| has("uplink", held));
+        assert!(clean(), "left by an earlier run");
+        for _ in 0..2 {
+            ip("addr add 10.0.0.1/32 dev uplink");
+            ip("addr add fd00::1/128 dev uplink");
+            bench.step();
+            assert!(clean(), "put on a backup");
+            assert_eq!(bench.changes_of_step(), 0);
+        }
+        ip("addr add fd00::1/128 dev uplink");
+        bench.install("main", items(), FOR_EVER);
+        let held = || has("uplink", "10.0.0.1/24") && has("uplink", "fd00::1/64");
+        assert!(held() && !has("uplink", "fd00::1/128"), "there before the master came");
+        ip("addr add 10.0.0.1/32 dev uplink");
+        bench.step();
+        assert!(held() && !has("uplink", "10.0.0.1/32"), "put on a master");
+        assert_eq!(bench.changes_of_step(), 0);
+        assert_eq!(bench.losses(), [] as [String; 0]);
+        bench.stop();
+        assert!(clean() && has("uplink", "10.0.0.9/24"));
+    });
+}

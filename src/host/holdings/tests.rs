@@ -227,3 +227,43 @@ fn what_only_absent_owners_know_is_shunned_and_removed() {
     holdings.absent(router("b"), None);
     assert!(holdings.shuns(&dev, &held("10.0.0.2")));
 }
+
+#[test]
+fn an_address_under_another_prefix_goes_and_the_exact_one_is_kept() {
+    let under = |ip: &str, prefix_len| {
+        address::once_put(&Address { prefix_len, ..address(ip) }, 2, None).expect("an address")
+    };
+    for present in [true, false] {
+        let (mut holdings, mut kernel) = (Holdings::default(), kernel());
+        let vip = "10.0.0.1".parse().unwrap();
+        [32, 24, 16].into_iter().for_each(|len| kernel.links.note_added(2, under("10.0.0.1", len)));
+        kernel.links.note_added(2, under("10.0.0.3", 32));
+        holdings.want(router("a"), present, None, only_addresses(&["10.0.0.1"]));
+        let removals = if present { 2 } else { 3 };
+        assert_eq!(carry_out(&mut holdings, &mut kernel), vec![rtm::DELADDR; removals]);
+        let left: Vec<u8> = kernel.links.under_any_prefix(2, vip).map(|held| held.prefix_len).collect();
+        assert_eq!(left, if present { vec![24] } else { vec![] });
+        assert!(kernel.links.address(2, "10.0.0.3".parse().unwrap(), 32).is_some(), "an address of nobody");
+
+        kernel.links.note_added(2, under("10.0.0.1", 32));
+        assert!(holdings.shuns(&"eth0".into(), &[under("10.0.0.1", 32)]));
+        holdings.drop_strays();
+        assert_eq!(carry_out(&mut holdings, &mut kernel), [rtm::DELADDR]);
+
+        holdings.speak_from([vip].into());
+        kernel.links.note_added(2, under("10.0.0.1", 32));
+        holdings.drop_strays();
+        assert!(carry_out(&mut holdings, &mut kernel).is_empty(), "the host's own address");
+    }
+}
+
+#[test]
+fn a_changed_prefix_of_an_address_is_one_removal_and_one_addition() {
+    let (mut holdings, mut kernel) = (Holdings::default(), kernel());
+    holdings.want(router("a"), true, None, only_addresses(&["10.0.0.1"]));
+    carry_out(&mut holdings, &mut kernel);
+    let single = Address { prefix_len: 32, ..address("10.0.0.1") };
+    let items = Arc::new(Items { addresses: vec![single], ..Items::default() });
+    holdings.want(router("a"), true, None, items);
+    assert_eq!(carry_out(&mut holdings, &mut kernel), [rtm::DELADDR, rtm::NEWADDR]);
+}
