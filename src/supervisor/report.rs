@@ -9,15 +9,17 @@ use buoy_vrrp::{Reading, Statistics};
 use super::reload::Keyed;
 use crate::api::{DaemonStatus, GroupStatus, InstanceStatus, Status, TrackedStatus};
 use crate::config::plan::Router;
+use crate::host::Vmacs;
 
 pub(super) fn status(daemon: DaemonStatus, keyed: &Keyed, snapshot: &Snapshot) -> Status {
     let plans: BTreeMap<&Arc<str>, &Router> = keyed.routers().collect();
+    let vmacs = Vmacs::of(&keyed.plan);
     Status {
         daemon,
         instances: snapshot
             .routers
             .iter()
-            .filter_map(|router| plans.get(&router.key).map(|plan| instance(plan, router)))
+            .filter_map(|router| plans.get(&router.key).map(|plan| instance(plan, &vmacs, router)))
             .collect(),
         groups: snapshot
             .groups
@@ -45,9 +47,9 @@ pub(super) fn status(daemon: DaemonStatus, keyed: &Keyed, snapshot: &Snapshot) -
     }
 }
 
-fn instance(plan: &Router, router: &RouterSnapshot) -> InstanceStatus {
+fn instance(plan: &Router, vmacs: &Vmacs, router: &RouterSnapshot) -> InstanceStatus {
     let settings = &plan.election;
-    let addresses = plan.addresses.iter().chain(&plan.excluded);
+    let addresses = vmacs.items_of(plan).addresses;
     InstanceStatus {
         name: router.name.to_string(),
         state: router.state.to_string(),
@@ -62,7 +64,7 @@ fn instance(plan: &Router, router: &RouterSnapshot) -> InstanceStatus {
         advert_interval: settings.advert_interval.as_secs_f64(),
         source: router.source,
         master: router.master.map(|(address, priority, age)| (address, priority.get(), age.as_secs_f64())),
-        addresses: addresses.map(|a| format!("{}/{} dev {}", a.ip, a.prefix_len, a.dev)).collect(),
+        addresses: addresses.iter().map(|a| format!("{}/{} dev {}", a.ip, a.prefix_len, a.dev)).collect(),
         holds_addresses: router.holds_addresses,
         faults: router.faults.iter().map(ToString::to_string).collect(),
         statistics: statistics(&router.statistics),
