@@ -3,11 +3,14 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use buoy_vrrp::{Priority, Subject};
+use futures::FutureExt;
 use futures::future::join_all;
 use nix::libc;
 use nix::sys::stat::Mode;
@@ -26,12 +29,15 @@ const READER_LEAVE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Fifos {
     open: Mutex<Vec<Fifo>>,
+    opened: AtomicU64,
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct Fifo {
     settings: plan::Fifo,
+    /// Tells one that was opened anew from the one before.
+    number: u64,
     /// `None` when it cannot be used, or was closed at the end.
     file: Option<File>,
     /// Made by us, so removed by us.
@@ -42,16 +48,17 @@ struct Fifo {
 
 impl Fifos {
     pub(super) fn new() -> Self {
-        Self { open: Mutex::default(), changed: Notify::new() }
+        Self { open: Mutex::default(), opened: AtomicU64::new(0), changed: Notify::new() }
     }
 
-    /// Opens and closes what differs from what is open. A FIFO that cannot be used is reported and left
-    /// out until the next reload.
+    /// Opens and closes what differs from what is open, and opens anew what somebody removed or replaced. A FIFO
+    /// that cannot be used is reported and left out until the next reload.
     pub(super) fn adapt(&self, wanted: &[plan::Fifo]) {
         let mut open = self.open();
-        open.retain(|fifo| wanted.contains(&fifo.settings) && fifo.file.is_some());
+        open.retain(|fifo| wanted.contains(&fifo.settings) && fifo.usable());
         let missing = wanted.iter().filter(|wanted| !open.iter().any(|fifo| fifo.settings == **wanted));
-        let opened: Vec<_> = missing.map(Fifo::open).collect();
+        let number = || self.opened.fetch_add(1, Ordering::Relaxed);
+        let opened: Vec<_> = missing.map(|settings| Fifo::open(settings, number())).collect();
         open.extend(opened);
         drop(open);
         self.changed.notify_one();
@@ -80,21 +87,27 @@ impl Fifos {
     pub(super) async fn run(&self, phase: watch::Receiver<Phase>) {
         let mut readers: Vec<Reader> = Vec::new();
         loop {
-            let wanted: Vec<plan::Fifo> = {
+            let wanted: Vec<(u64, plan::Fifo)> = {
                 let open = self.open();
-                open.iter().filter(|fifo| fifo.file.is_some()).map(|fifo| fifo.settings.clone()).collect()
+                let usable = open.iter().filter(|fifo| fifo.file.is_some());
+                usable.map(|fifo| (fifo.number, fifo.settings.clone())).collect()
             };
-            let (kept, superfluous) =
-                readers.into_iter().partition(|reader| wanted.contains(&reader.settings));
+            let (kept, superfluous) = readers
+                .into_iter()
+                .partition(|reader| wanted.iter().any(|(number, _)| *number == reader.number));
             readers = kept;
             join_all(superfluous.into_iter().map(Reader::end)).await;
-            for settings in wanted {
-                if !readers.iter().any(|reader| reader.settings == settings) {
-                    readers.extend(Reader::start(settings));
+            for (number, settings) in wanted {
+                if !readers.iter().any(|reader| reader.number == number) {
+                    readers.extend(Reader::start(number, settings));
                 }
             }
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = self.changed.notified() => {
+                    // One that ended just now is to be noticed first.
+                    let _still_running = watch_all(&mut readers).now_or_never();
+                    readers.retain(|reader| reader.child.is_some());
+                }
                 () = flushing(phase.clone()) => break,
                 () = watch_all(&mut readers) => {}
             }
@@ -109,7 +122,7 @@ impl Fifos {
 }
 
 impl Fifo {
-    fn open(settings: &plan::Fifo) -> Self {
+    fn open(settings: &plan::Fifo, number: u64) -> Self {
         let path = settings.path.display();
         let (file, created) = match open(settings) {
             Ok((file, created)) => (Some(file), created),
@@ -118,7 +131,18 @@ impl Fifo {
                 (None, false)
             }
         };
-        Self { settings: settings.clone(), file, created, dropped: 0 }
+        Self { settings: settings.clone(), number, file, created, dropped: 0 }
+    }
+
+    /// It is open, and readers find it under its path.
+    fn usable(&self) -> bool {
+        let Some(file) = &self.file else { return false };
+        let there = is_at(file, &self.settings.path);
+        if !there {
+            let path = self.settings.path.display();
+            tracing::warn!(%path, "the notify FIFO was removed or replaced by somebody; opening it anew");
+        }
+        there
     }
 
     fn write(&mut self, line: &str) {
@@ -139,12 +163,24 @@ impl Drop for Fifo {
             let path = self.settings.path.display();
             tracing::warn!(%path, lines = self.dropped, "lines were dropped because nobody read the notify FIFO");
         }
+        // Somebody else's that took its place stays.
+        let ours = self.file.as_ref().is_some_and(|file| is_at(file, &self.settings.path));
         if self.created
+            && ours
             && let Err(error) = std::fs::remove_file(&self.settings.path)
         {
             let path = self.settings.path.display();
             tracing::debug!(%path, error = %reason(&error), "cannot remove the notify FIFO");
         }
+    }
+}
+
+/// Whether the path names the open file itself, not a link to it.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => place(open) == place(named),
+        _ => false,
     }
 }
 
@@ -197,15 +233,17 @@ fn ours(metadata: &Metadata) -> bool {
     metadata.uid() == nix::unistd::geteuid().as_raw()
 }
 
-/// A reader script at work. One that ends by itself is not started again, as with keepalived.
+/// A reader script at work. One that ends by itself is not started again before the next reload.
 struct Reader {
     settings: plan::Fifo,
+    /// Of the FIFO that it reads.
+    number: u64,
     child: Option<Child>,
 }
 
 impl Reader {
     /// `None` when the FIFO has no script.
-    fn start(settings: plan::Fifo) -> Option<Self> {
+    fn start(number: u64, settings: plan::Fifo) -> Option<Self> {
         let path = settings.path.to_string_lossy().into_owned();
         let child = match Child::spawn(settings.script.as_ref()?, &[&path]) {
             Ok(child) => Some(child),
@@ -214,7 +252,7 @@ impl Reader {
                 None
             }
         };
-        Some(Self { settings, child })
+        Some(Self { settings, number, child })
     }
 
     async fn leave(mut self) {
@@ -236,7 +274,7 @@ impl Reader {
         let Some(child) = &mut self.child else { return std::future::pending().await };
         let ended = child.wait().await;
         let fifo = self.settings.path.display();
-        tracing::warn!(%fifo, result = %ended, "the reader of the notify FIFO has ended");
+        tracing::warn!(%fifo, result = %ended, "the reader of the notify FIFO has ended; a reload starts it again");
         self.child = None;
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! keepalived starts a script for every transition and waits for none, so two of them may race and the
 //! wrong one may win. Here a transition waits while a script of the same subject runs, and a newer one
-//! takes its place: what ran last always tells the state that is.
+//! takes its place: what ran last always tells the state that is. A script runs for as long as it likes
+//! until a newer state waits for its end; then it has a while to come to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,37 +12,40 @@ use std::time::Duration;
 use buoy_vrrp::{Priority, State, Subject};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::settings::{Deletion, SubjectSettings};
 use super::shutdown::{Phase, flushing};
 use crate::child::{Child, Ended};
 use crate::config::plan::Command;
 
-/// A script that runs longer is ended.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a newer state waits for a script to end; then it is ended.
+const OVERTAKEN_LIMIT: Duration = Duration::from_secs(60);
 /// What a script of the state STOP gets, and one that still runs when the daemon stops.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// From SIGTERM to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(2);
-/// Jobs that run at once: a takeover of a thousand instances must not start a thousand shells.
+/// Jobs that are started at once: a takeover of a thousand instances must not start a thousand shells.
 const MAX_RUNNING: usize = 128;
+/// A job that runs longer does not count among those: it must not keep other subjects waiting.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
 /// What waits for its turn. At most three jobs for each subject, so it is bounded by the configuration.
 #[derive(Debug)]
 pub(super) struct Hooks {
     waiting: Mutex<BTreeMap<Subject, Waiting>>,
     /// What runs, at most one for each subject: a run of the hooks that fails has its scripts run again.
-    running: Mutex<BTreeMap<Subject, Job>>,
+    running: Mutex<BTreeMap<Subject, Running>>,
     filled: Notify,
     limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    run: Duration,
+    overtaken: Duration,
     stop: Duration,
+    settled: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -55,12 +59,20 @@ struct Waiting {
 #[derive(Clone, Debug)]
 struct Job {
     commands: Vec<(Command, Vec<String>)>,
-    limit: Duration,
+    /// Of each script; `None` where it may take its time.
+    limit: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Running {
+    job: Job,
+    /// Since when a newer state has been waiting.
+    overtaken: watch::Sender<Option<Instant>>,
 }
 
 impl Hooks {
     pub(super) fn new() -> Self {
-        Self::with_limits(Limits { run: LIMIT, stop: STOP_LIMIT })
+        Self::with_limits(Limits { overtaken: OVERTAKEN_LIMIT, stop: STOP_LIMIT, settled: SETTLED_AFTER })
     }
 
     fn with_limits(limits: Limits) -> Self {
@@ -97,7 +109,7 @@ impl Hooks {
         });
         let commands: Vec<_> =
             specific.map(|command| (command.clone(), Vec::new())).into_iter().chain(general).collect();
-        let limit = if state == State::Stop { self.limits.stop } else { self.limits.run };
+        let limit = (state == State::Stop).then_some(self.limits.stop);
         let job = (!commands.is_empty()).then_some(Job { commands, limit });
         let mut waiting = self.waiting();
         match job {
@@ -109,7 +121,22 @@ impl Hooks {
             None => drop(waiting.remove(subject)),
         }
         drop(waiting);
+        self.tell_running(subject);
         self.filled.notify_one();
+    }
+
+    /// Lets the running job of `subject` know whether a newer state waits for its end.
+    fn tell_running(&self, subject: &Subject) {
+        let waits = self.waiting().get(subject).is_some_and(|waiting| waiting.state.is_some());
+        if let Some(running) = self.running().get(subject) {
+            running.overtaken.send_if_modified(|since| {
+                let changed = since.is_some() != waits;
+                if changed {
+                    *since = waits.then(Instant::now);
+                }
+                changed
+            });
+        }
     }
 
     /// Queues `notify_master` of a master once more, to take back what a second owner may have taken: an elastic
@@ -119,7 +146,7 @@ impl Hooks {
         let mut waiting = self.waiting();
         let entry = waiting.entry(subject.clone()).or_default();
         if entry.state.is_none() {
-            let job = Job { commands: vec![(command, Vec::new())], limit: self.limits.run };
+            let job = Job { commands: vec![(command, Vec::new())], limit: None };
             entry.ownership.get_or_insert(job);
         }
         drop(waiting);
@@ -129,7 +156,7 @@ impl Hooks {
     /// Queues `notify_master_rx_lower_pri`, unless it waits already.
     pub(super) fn lower_priority_heard(&self, subject: &Subject, settings: &SubjectSettings) {
         let Some(command) = settings.notify.master_rx_lower_pri.clone() else { return };
-        let job = Job { commands: vec![(command, Vec::new())], limit: self.limits.run };
+        let job = Job { commands: vec![(command, Vec::new())], limit: None };
         self.waiting().entry(subject.clone()).or_default().lower_priority.get_or_insert(job);
         self.filled.notify_one();
     }
@@ -137,18 +164,26 @@ impl Hooks {
     /// Runs jobs until the phase says that no more come and all is done. Dropping kills what runs; the next call
     /// runs it again, unless there is newer news.
     pub(super) async fn run(&self, phase: watch::Receiver<Phase>) {
-        for (subject, job) in std::mem::take(&mut *self.running()) {
+        for (subject, Running { job, .. }) in std::mem::take(&mut *self.running()) {
             self.waiting().entry(subject).or_default().state.get_or_insert(job);
         }
+        let places = Arc::new(Semaphore::new(MAX_RUNNING));
         let mut busy = BTreeSet::new();
         let mut running = FuturesUnordered::new();
         loop {
-            while busy.len() < MAX_RUNNING
+            while let Ok(place) = Arc::clone(&places).try_acquire_owned()
                 && let Some((subject, job)) = self.take(&busy)
             {
                 busy.insert(subject.clone());
-                self.running().insert(subject.clone(), job.clone());
-                running.push(perform(subject, job, phase.clone(), self.limits.stop));
+                let (overtaken, newer) = watch::channel(None);
+                self.running().insert(subject.clone(), Running { job: job.clone(), overtaken });
+                self.tell_running(&subject);
+                let phase = phase.clone();
+                running.push(async move {
+                    let performing = perform(&subject, &job, newer, phase, self.limits);
+                    self.settling(performing, place).await;
+                    subject
+                });
             }
             let may_end = running.is_empty();
             tokio::select! {
@@ -165,6 +200,18 @@ impl Hooks {
                 }
             }
         }
+    }
+
+    /// Runs a job, and gives its place to another when it takes long.
+    async fn settling(&self, job: impl Future<Output = ()>, place: OwnedSemaphorePermit) {
+        tokio::pin!(job);
+        tokio::select! {
+            () = &mut job => return,
+            () = sleep(self.limits.settled) => {}
+        }
+        drop(place);
+        self.filled.notify_one();
+        job.await;
     }
 
     /// How many jobs wait.
@@ -188,54 +235,114 @@ impl Hooks {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<Subject, Job>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<Subject, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn perform(subject: Subject, job: Job, phase: watch::Receiver<Phase>, stop_limit: Duration) -> Subject {
+/// How a script of a job came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// By itself, or after its own time.
+    Ended,
+    /// A newer state waited too long.
+    Overtaken,
+}
+
+async fn perform(
+    subject: &Subject,
+    job: &Job,
+    newer: watch::Receiver<Option<Instant>>,
+    phase: watch::Receiver<Phase>,
+    limits: Limits,
+) {
     for (command, arguments) in &job.commands {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        perform_one(&subject, command, &arguments, job.limit, phase.clone(), stop_limit).await;
+        let overtaken = overtaken(newer.clone(), limits.overtaken);
+        // When the daemon stops, a script that is still busy with the past must not keep it.
+        let cut_short = async {
+            flushing(phase.clone()).await;
+            sleep(limits.stop).await;
+            limits.stop
+        };
+        let too_long = async {
+            let Some(limit) = job.limit else { return std::future::pending().await };
+            sleep(limit).await;
+            limit
+        };
+        let out_of_time = async {
+            tokio::select! {
+                limit = cut_short => limit,
+                limit = too_long => limit,
+            }
+        };
+        if perform_one(subject, command, &arguments, overtaken, out_of_time).await == Fate::Overtaken {
+            // The rest of the job is about a state that is no more.
+            return;
+        }
     }
-    subject
+}
+
+/// Waits until a newer state has been waiting for `limit`. It may be withdrawn meanwhile.
+async fn overtaken(mut newer: watch::Receiver<Option<Instant>>, limit: Duration) {
+    loop {
+        let due = newer.borrow_and_update().map(|since| since + limit);
+        let over = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => return,
+            changed = newer.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
 }
 
 async fn perform_one(
     subject: &Subject,
     command: &Command,
     arguments: &[&str],
-    limit: Duration,
-    phase: watch::Receiver<Phase>,
-    stop_limit: Duration,
-) {
+    overtaken: impl Future<Output = ()>,
+    out_of_time: impl Future<Output = Duration>,
+) -> Fate {
     let script: Arc<str> = command.argv.first().cloned().unwrap_or_default();
     let mut child = match Child::spawn(command, arguments) {
         Ok(child) => child,
         Err(error) => {
             let ended = Ended::NotStarted(error);
             tracing::warn!(of = %subject.name(), %script, result = %ended, "notify script failed");
-            return;
+            return Fate::Ended;
         }
     };
     if child.through_shell() {
         tracing::warn!(%script, "no #! line: running it through /bin/sh");
     }
-    // When the daemon stops, a script that is still busy with the past must not keep it.
-    let cut_short = async {
-        flushing(phase).await;
-        sleep(stop_limit).await;
-    };
-    let ended = tokio::select! {
-        ended = child.wait_for(limit) => ended,
-        () = cut_short => Ended::TimedOut(stop_limit),
+    let (ended, grace) = tokio::select! {
+        ended = child.wait() => (ended, KILL_AFTER),
+        limit = out_of_time => (Ended::TimedOut(limit), KILL_AFTER.min(limit)),
+        () = overtaken => {
+            tracing::warn!(
+                of = %subject.name(),
+                %script,
+                "a newer state has waited long enough for the notify script to end; ending it"
+            );
+            child.terminate(KILL_AFTER).await;
+            return Fate::Overtaken;
+        }
     };
     if !ended.success() {
         tracing::warn!(of = %subject.name(), %script, result = %ended, "notify script failed");
     }
     if matches!(ended, Ended::TimedOut(_)) {
-        child.terminate(KILL_AFTER.min(limit)).await;
+        child.terminate(grace).await;
     }
+    Fate::Ended
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use buoy::api::{Request, client};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::bench::{
     Conf, SOON, VRID, advertised, alone, ip, longest_gap, pair, stays, vip, wait_for_advertisements,
@@ -195,4 +195,40 @@ fn a_file_that_hangs_is_refused_and_holds_up_neither_the_watchdog_nor_status_nor
     assert_eq!(one.reload(Conf::owner()), "nothing changed");
     one.stop();
     assert!(!one.holds(vip()));
+}
+
+#[test]
+fn a_reload_heals_a_fifo_that_was_removed_and_a_reader_that_has_ended() {
+    let mut one = alone();
+    let (fifo, lines, pid) = (one.path("fifo"), one.path("lines"), one.path("reader"));
+    let reader = one.script(
+        "read",
+        &format!(
+            "echo $$ > '{}'; while read line; do echo \"$line\" >> '{}'; done < \"$1\"",
+            pid.display(),
+            lines.display()
+        ),
+    );
+    let globals = format!(
+        "notify_fifo {}\n    notify_fifo_script {reader}\n    fifo_write_vrrp_states_on_reload",
+        fifo.display()
+    );
+    let conf = || Conf::owner().global(&globals);
+    one.start(conf());
+    one.wait_for_vip();
+    let first = one.wait_for_lines("lines", 2);
+    assert_eq!(first[1], "INSTANCE \"VI_1\" MASTER 255");
+
+    fs::remove_file(&fifo).expect("removing");
+    assert_eq!(one.reload(conf()), "nothing changed");
+    one.wait_for_log("the notify FIFO was removed or replaced by somebody; opening it anew");
+    assert_eq!(one.wait_for_lines("lines", 3)[2], first[1]);
+
+    let reader = one.lines("reader").pop().and_then(|pid| pid.parse().ok()).expect("a number");
+    kill(Pid::from_raw(reader), Signal::SIGKILL).expect("ending the reader");
+    one.wait_for_log("the reader of the notify FIFO has ended");
+    assert_eq!(one.reload(conf()), "nothing changed");
+    assert_eq!(one.wait_for_lines("lines", 4)[3], first[1]);
+    one.stop();
+    assert!(!fifo.exists());
 }

@@ -142,6 +142,63 @@ fn an_unchanged_fifo_survives_a_reload_with_its_lines() {
     assert_eq!(text(&reader(&path)), "INSTANCE \"VI_1\" MASTER 150\n");
 }
 
+#[test]
+fn a_fifo_that_was_removed_or_replaced_is_opened_anew_at_a_reload() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("fifo");
+    let fifos = Fifos::new();
+    fifos.adapt(&[settings(&path)]);
+    for replaced in [false, true] {
+        std::fs::remove_file(&path).expect("removed");
+        if replaced {
+            mkfifo(&path, Mode::S_IRWXU).expect("made");
+        }
+        fifos.adapt(&[settings(&path)]);
+        fifos.write(&instance("VI_1"), "MASTER", Priority::new(150));
+        assert_eq!(text(&reader(&path)), "INSTANCE \"VI_1\" MASTER 150\n");
+    }
+    fifos.adapt(&[]);
+    assert!(path.exists(), "the last one was made by somebody else");
+}
+
+#[tokio::test]
+async fn a_reader_that_ended_is_started_again_at_a_reload_and_one_at_work_is_not() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let log = directory.path().join("log");
+    let wanted = |name: &str, script: &str| {
+        let mut wanted = settings(&directory.path().join(name));
+        wanted.script = Some(shell(&format!("echo {name} >> {}; {script}", log.display())));
+        wanted
+    };
+    let both = [wanted("ends", "true"), wanted("stays", "sleep 1000")];
+    let fifos = std::sync::Arc::new(Fifos::new());
+    fifos.adapt(&both);
+    let phase = watch::Sender::new(Phase::Open);
+    let (working, watching) = (std::sync::Arc::clone(&fifos), phase.subscribe());
+    let task = tokio::spawn(async move { working.run(watching).await });
+    let started = |name: &str| {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.lines().filter(|line| *line == name).count()
+    };
+    let until_started = async |name: &str, times: usize| {
+        let poll = async {
+            while started(name) < times {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                fifos.adapt(&both);
+            }
+        };
+        timeout(Duration::from_secs(20), poll).await.unwrap_or_else(|_| panic!("{name} is started"));
+    };
+    until_started("stays", 1).await;
+    until_started("ends", 3).await;
+    assert_eq!(started("stays"), 1);
+    // One whose FIFO is another one now has nothing to read any more.
+    std::fs::remove_file(&both[1].path).expect("removed");
+    until_started("stays", 2).await;
+    phase.send_replace(Phase::Flushing);
+    timeout(Duration::from_secs(20), task).await.expect("ends").expect("without panic");
+}
+
 #[tokio::test]
 async fn a_reader_script_gets_the_path_and_every_line_up_to_the_last() {
     let directory = tempfile::tempdir().expect("temporary directory");

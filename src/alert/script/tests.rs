@@ -9,6 +9,8 @@ use crate::alert::settings::Settings;
 use crate::config::plan::Plan;
 
 const LONG: Duration = Duration::from_secs(20);
+/// What is to pass in a test.
+const SHORT: Duration = Duration::from_millis(200);
 
 /// Hooks at work, whose scripts write to one file.
 struct Bench {
@@ -20,7 +22,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with_limits(Limits { run: LONG, stop: LONG })
+        Self::with_limits(Limits { overtaken: LONG, stop: LONG, settled: LONG })
     }
 
     fn with_limits(limits: Limits) -> Self {
@@ -186,20 +188,82 @@ async fn a_slow_script_of_one_instance_does_not_hold_up_another() {
 }
 
 #[tokio::test]
-async fn a_script_that_hangs_is_ended_and_the_next_one_runs() {
-    let bench = Bench::with_limits(Limits { run: Duration::from_millis(200), stop: LONG });
+async fn a_script_that_hangs_is_ended_once_a_newer_state_has_waited_and_the_rest_of_its_job_is_left_out() {
+    let bench = Bench::with_limits(Limits { overtaken: SHORT, stop: LONG, settled: LONG });
     let plan = with_instance(crate::config::plan::Notify {
         master: bench.holds("hangs"),
         any: bench.writes("general"),
         ..Default::default()
     });
     bench.announce(&plan, &instance("VI_1"), State::Master);
-    assert_eq!(bench.until_lines(2).await, ["hangs", "general INSTANCE VI_1 MASTER 150"]);
+    bench.until_lines(1).await;
+    bench.announce(&plan, &instance("VI_1"), State::Fault);
+    bench.announce(&plan, &instance("VI_1"), State::Backup);
+    assert_eq!(bench.until_lines(2).await, ["hangs", "general INSTANCE VI_1 BACKUP 150"]);
+    assert_eq!(bench.finish().await.len(), 2, "and nothing of MASTER and FAULT");
+}
+
+#[tokio::test]
+async fn a_script_runs_as_long_as_it_likes_while_no_newer_state_waits() {
+    let bench = Bench::with_limits(Limits { overtaken: SHORT, stop: LONG, settled: LONG });
+    let notify = |master| crate::config::plan::Notify {
+        master: bench.holds(master),
+        backup: bench.writes("backup of"),
+        ..Default::default()
+    };
+    let mut plan = with_instance(notify("alone"));
+    for (name, word) in [("VI_2", "withdrawn"), ("VI_3", "overtaken")] {
+        plan.routers.push(router(name));
+        plan.routers.last_mut().expect("one").notify = notify(word);
+    }
+    let general = bench.writes("general");
+    plan.routers.iter_mut().for_each(|router| router.notify.any.clone_from(&general));
+    let (alone, withdrawn, overtaken) = (instance("VI_1"), instance("VI_2"), instance("VI_3"));
+    for subject in [&alone, &withdrawn, &overtaken] {
+        bench.announce(&plan, subject, State::Master);
+    }
+    bench.until_lines(3).await;
+    bench.announce(&plan, &withdrawn, State::Backup);
+    // A state without scripts.
+    let settings = Settings::new(&plan, None);
+    let mut silent = settings.subjects[&withdrawn].clone();
+    silent.notify = Arc::default();
+    bench.hooks.announce(&withdrawn, &silent, State::Fault, Priority::new(150));
+    // Its end tells that the time of the others would have been over too.
+    bench.announce(&plan, &overtaken, State::Backup);
+    bench.until_lines(5).await;
+    bench.release("alone");
+    bench.release("withdrawn");
+    let lines = bench.finish().await;
+    let generals: BTreeSet<&str> =
+        lines.iter().map(String::as_str).filter(|line| line.starts_with("general")).collect();
+    let expected =
+        ["VI_1 MASTER", "VI_2 MASTER", "VI_3 BACKUP"].map(|of| format!("general INSTANCE {of} 150"));
+    assert_eq!(generals, expected.iter().map(String::as_str).collect(), "{lines:?}");
+}
+
+#[tokio::test]
+async fn scripts_that_run_for_long_do_not_keep_other_subjects_from_theirs() {
+    let bench = Bench::with_limits(Limits { overtaken: LONG, stop: LONG, settled: SHORT });
+    let count = MAX_RUNNING + 1;
+    let routers = (0..count).map(|number| {
+        let mut router = router(&format!("VI_{number}"));
+        router.notify.any = bench.holds("held");
+        router
+    });
+    let plan = Plan { routers: routers.collect(), ..plan() };
+    for router in &plan.routers {
+        bench.announce(&plan, &Subject::Instance(Arc::clone(router.name())), State::Master);
+    }
+    bench.until_lines(count).await;
+    bench.release("held");
+    bench.finish().await;
 }
 
 #[tokio::test]
 async fn at_the_end_a_busy_script_is_cut_short_and_stop_scripts_run() {
-    let bench = Bench::with_limits(Limits { run: LONG * 100, stop: Duration::from_millis(200) });
+    let bench =
+        Bench::with_limits(Limits { overtaken: LONG * 100, stop: Duration::from_millis(200), settled: LONG });
     let plan = with_instance(crate::config::plan::Notify {
         master: bench.holds("busy"),
         stop: bench.holds("stop"),
