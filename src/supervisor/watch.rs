@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buoy_vrrp::driver::{Command, Endpoint};
-use buoy_vrrp::{Family, FaultCause, Interface, Observation, Reading, Target, Transport};
+use buoy_vrrp::{Family, FaultCause, Interface, Observation, Reading, RouterSettings, Target, Transport};
 
 use crate::config::plan::{Plan, Router, RxBuffer};
 use crate::host::{Link, Links, Vmacs};
@@ -37,8 +37,12 @@ pub(super) struct Watch {
     tracked: BTreeSet<Arc<str>>,
     bindings: BTreeMap<Arc<str>, Binding>,
     readings: BTreeMap<Arc<str>, Observation>,
+    /// `interface_up_down_delays`, down and up, as far as they are safe.
+    delays: Delays,
     carriers: Carriers,
 }
+
+type Delays = BTreeMap<Arc<str>, (Duration, Duration)>;
 
 impl Watch {
     pub(super) fn new(plan: Arc<Plan>, vmacs: Vmacs, keys: Vec<Arc<str>>) -> Self {
@@ -51,6 +55,7 @@ impl Watch {
             tracked: BTreeSet::new(),
             bindings: BTreeMap::new(),
             readings: BTreeMap::new(),
+            delays: Delays::new(),
             carriers: Carriers::default(),
         };
         watch.follow(plan, vmacs, keys);
@@ -75,6 +80,11 @@ impl Watch {
             })
             .collect();
         self.static_interfaces = static_interfaces(&plan);
+        let delays = safe_delays(&plan);
+        if delays != self.delays {
+            tell_cut(&plan.link_delays, &delays);
+        }
+        self.delays = delays;
         self.bindings.retain(|key, _| keys.contains(key));
         self.readings.retain(|name, _| self.tracked.contains(name));
         self.plan = plan;
@@ -95,7 +105,7 @@ impl Watch {
     /// What the election has to be told, given the interfaces as they are at `now`.
     pub(super) fn refresh(&mut self, links: &Links, now: Instant) -> Vec<Command> {
         let mut commands = Vec::new();
-        self.carriers.look(links, &self.plan.link_delays, now);
+        self.carriers.look(links, &self.delays, now);
         for name in &self.tracked {
             let observation = self.carriers.observe(name, links);
             if self.readings.get(name) != Some(&observation) {
@@ -253,6 +263,39 @@ fn static_interfaces(plan: &Plan) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
     interfaces
 }
 
+/// The configured delays, with those of interfaces that routers advertise on cut to the time before a backup takes
+/// over: a master that went on for longer would be one of two.
+fn safe_delays(plan: &Plan) -> Delays {
+    let bound = |interface: &Arc<str>| {
+        let routers = plan.routers.iter().filter(|router| router.interface.as_ref() == Some(interface));
+        routers.map(|router| before_takeover(&router.election)).min().unwrap_or(Duration::MAX)
+    };
+    let cut = |(interface, (down, up)): (&Arc<str>, &(Duration, Duration))| {
+        let bound = bound(interface);
+        let up = if up == down { *up.min(&bound) } else { *up };
+        (Arc::clone(interface), (*down.min(&bound), up))
+    };
+    plan.link_delays.iter().map(cut).collect()
+}
+
+/// The shortest time from an advertisement that got lost to a takeover, less one that was due just then: a backup of
+/// the highest priority has next to no skew.
+fn before_takeover(settings: &RouterSettings) -> Duration {
+    let missed = u32::from(settings.down_timer_adverts).saturating_sub(1);
+    (settings.advert_interval * missed).saturating_sub(settings.advert_interval / 256)
+}
+
+fn tell_cut(configured: &Delays, safe: &Delays) {
+    for (interface, (down, _)) in safe {
+        if configured.get(interface).is_some_and(|(wanted, _)| wanted > down) {
+            let down = down.as_secs_f64();
+            tracing::warn!(
+                "interface_up_down_delays: {interface} counts as down after {down} s, for then its backup takes over"
+            );
+        }
+    }
+}
+
 /// Whether interfaces carry traffic, debounced by `interface_up_down_delays`.
 #[derive(Debug, Default)]
 struct Carriers {
@@ -267,7 +310,7 @@ struct Delayed {
 }
 
 impl Carriers {
-    fn look(&mut self, links: &Links, delays: &BTreeMap<Arc<str>, (Duration, Duration)>, now: Instant) {
+    fn look(&mut self, links: &Links, delays: &Delays, now: Instant) {
         self.delayed.retain(|name, _| delays.contains_key(name));
         for (name, (down, up)) in delays {
             let seen = links.carries(name);
@@ -304,5 +347,32 @@ impl Carriers {
             Some(_) => (Reading::Down, "has no carrier"),
         };
         Observation { reading, evidence: Arc::from(evidence) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::fixture::{plan, router};
+
+    #[test]
+    fn a_delay_ends_before_the_first_takeover_on_its_interface() {
+        let seconds = Duration::from_secs;
+        let mut slow = router("slow");
+        slow.election.advert_interval = seconds(10);
+        let quick = router("quick");
+        let delays = |routers, down, up| {
+            let link_delays = [("eth0".into(), (down, up)), ("eth1".into(), (down, up))].into();
+            let safe = safe_delays(&Plan { routers, link_delays, ..plan() });
+            assert_eq!(safe["eth1"], (down, up), "no router advertises there");
+            safe["eth0"]
+        };
+        let bound = seconds(2) - seconds(1) / 256;
+        assert_eq!(delays(vec![slow.clone(), quick.clone()], seconds(6), seconds(6)), (bound, bound));
+        assert_eq!(delays(vec![slow.clone(), quick.clone()], seconds(6), seconds(5)), (bound, seconds(5)));
+        assert_eq!(delays(vec![slow], seconds(6), seconds(6)), (seconds(6), seconds(6)));
+        let mut hasty = quick;
+        hasty.election.down_timer_adverts = 1;
+        assert_eq!(delays(vec![hasty], seconds(6), seconds(0)), (Duration::ZERO, Duration::ZERO));
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use buoy::lab::InterfaceAddress;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
+use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
-use crate::bench::{Conf, Director, SOON, alone, ip, pair, vip};
+use crate::bench::{Conf, Director, SOON, alone, ip, pair, stays, vip};
 use crate::lab::wait_until;
 
 fn wait_for_fault(director: &Director, text: &str) {
@@ -365,5 +366,30 @@ fn an_instance_follows_the_interface_of_a_static_address_that_names_it() {
     wait_until(SOON, || one.holds(ip("198.18.0.1")), || "the static address".to_owned());
     cable.unplug().expect("unplugging");
     wait_for_fault(&one, "interface eth1 is down");
+    one.stop();
+}
+
+#[test]
+fn a_short_outage_of_a_delayed_interface_is_none_and_a_long_one_is_over_before_a_backup_takes_over() {
+    let mut one = alone();
+    let delays = |times: &str| format!("interface_up_down_delays {{\n    eth0 {times}\n}}");
+    one.start(Conf::owner().interval("20").block(&delays("15")));
+    one.wait_for_vip();
+    one.cable.unplug().expect("unplugging");
+    let running = || one.host.link("eth0").expect("a link").flags.contains(LinkFlags::Running);
+    wait_until(SOON, || !running(), || "no carrier".to_owned());
+    stays(Duration::from_millis(300), || one.first().state == "MASTER", "the outage does not count yet");
+    one.cable.plug().expect("plugging");
+    assert_eq!(
+        one.reload(Conf::owner().block(&delays("200 200"))),
+        "0 instances added, 1 changed, 0 removed"
+    );
+    one.wait_for_log("interface_up_down_delays: eth0 counts as down after 0.199");
+    one.cable.unplug().expect("unplugging");
+    wait_for_fault(&one, "interface eth0 is down");
+    one.cable.plug().expect("plugging");
+    one.wait_for_state("MASTER");
+    let faults = one.log().iter().filter(|line| line.contains("MASTER -> FAULT")).count();
+    assert_eq!(faults, 1, "{:#?}", one.log());
     one.stop();
 }
