@@ -320,9 +320,6 @@ async fn perform_one(
             return Fate::Ended;
         }
     };
-    if child.through_shell() {
-        tracing::warn!(%script, "no #! line: running it through /bin/sh");
-    }
     let (ended, grace) = tokio::select! {
         ended = child.wait() => (ended, KILL_AFTER),
         limit = out_of_time => (Ended::TimedOut(limit), KILL_AFTER.min(limit)),
@@ -336,6 +333,9 @@ async fn perform_one(
             return Fate::Overtaken;
         }
     };
+    if child.through_shell() {
+        tracing::warn!(%script, "no #! line: it runs through /bin/sh");
+    }
     if !ended.success() {
         tracing::warn!(of = %subject.name(), %script, result = %ended, "notify script failed");
     }
