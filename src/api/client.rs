@@ -1,6 +1,6 @@
 //! The command line's end of the control socket.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -9,13 +9,16 @@ use anyhow::{Context, Result, bail};
 
 use super::{Reply, Request, Status};
 
-/// How long a daemon may take for an answer that does not follow events.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a daemon may take for an answer that does not follow events. One that works has it at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take for a reload: it reads its configuration for at most 10 s, after a reading that is under way.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An open connection whose request has been sent.
 #[derive(Debug)]
 pub struct Client {
     lines: BufReader<UnixStream>,
+    patience: Option<Duration>,
 }
 
 impl Client {
@@ -27,19 +30,30 @@ impl Client {
                 socket.display()
             )
         })?;
-        let follows = matches!(request, Request::Events { follow: true, .. });
-        stream.set_read_timeout((!follows).then_some(PATIENCE))?;
+        let patience = match request {
+            Request::Events { follow: true, .. } => None,
+            Request::Reload => Some(RELOAD_PATIENCE),
+            Request::Status | Request::Events { follow: false, .. } | Request::Panic { .. } => Some(PATIENCE),
+        };
+        stream.set_read_timeout(patience)?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line)?;
-        Ok(Self { lines: BufReader::new(stream) })
+        Ok(Self { lines: BufReader::new(stream), patience })
     }
 
     /// The next answer; `None` when the daemon has said everything.
     pub fn next_reply(&mut self) -> Result<Option<Reply>> {
         let mut line = String::new();
-        if self.lines.read_line(&mut line).context("the daemon did not answer")? == 0 {
-            return Ok(None);
+        match (self.lines.read_line(&mut line), self.patience) {
+            (Ok(0), _) => return Ok(None),
+            (Ok(_), _) => {}
+            (Err(error), Some(patience))
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+            {
+                bail!("the daemon did not answer within {} s; is it stopped?", patience.as_secs())
+            }
+            (Err(error), _) => return Err(error).context("the daemon did not answer"),
         }
         serde_json::from_str(&line).map(Some).context("the daemon's answer is not understood")
     }

@@ -19,7 +19,7 @@ use super::readings::Readings;
 use super::reload::Keyed;
 use super::{calls, process, report};
 use crate::alert::Dispatcher;
-use crate::api::server::{Call, Server};
+use crate::api::server::{self, Call, Server};
 use crate::api::{DaemonStatus, Reply, Request, Status};
 use crate::child;
 use crate::cli::{RunArgs, status};
@@ -55,6 +55,8 @@ pub(super) fn run(
         // reloads in good order.
         let mut signals = Signals::new()?;
         let _pid_files = process::PidFiles::write(pid_files)?;
+        // Before anything is done that another daemon here would suffer from.
+        server::vacant(&args.control)?;
         child::tie_commands_to_this_process();
         let script = loaded.plan.as_ref().and_then(|plan| plan.global.startup_script.as_ref());
         tokio::select! {
@@ -94,6 +96,7 @@ struct Daemon {
     _alert_part: Part,
     track_part: Part,
     track_panic: PlantedPanic,
+    server: Arc<Server>,
     control_part: Part,
     election_ended: oneshot::Receiver<String>,
     election_thread: std::thread::JoinHandle<()>,
@@ -145,8 +148,9 @@ impl Daemon {
             host_thread::start(shared, follow, ready).context("cannot start the host thread")?;
         host_ready.await.context("the host thread ended")?.context("cannot work with this host's network")?;
 
+        let serving = Arc::clone(&server);
         let control_part = Part::start("control socket", restarts.clone(), move || {
-            let server = Arc::clone(&server);
+            let server = Arc::clone(&serving);
             async move { server.run().await }
         });
         let dispatcher = alerts.clone();
@@ -190,6 +194,7 @@ impl Daemon {
             _alert_part: alert_part,
             track_part,
             track_panic,
+            server,
             control_part,
             election_ended,
             election_thread,
@@ -201,6 +206,9 @@ impl Daemon {
         let mut watchdog = tokio::time::interval(watchdog_period());
         watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
+        if signals.reload_owed {
+            self.read_again(None);
+        }
         loop {
             // All cancel-safe: channels, signals, an interval and a task that is only looked at.
             tokio::select! {
@@ -295,6 +303,7 @@ impl Daemon {
     /// Begins to read the configuration again. Whoever `asked` hears how the reload went; the log has it too.
     fn read_again(&mut self, asked: Option<mpsc::Sender<Reply>>) {
         notify_reloading();
+        self.server.heal();
         let (path, args) = (self.path.clone(), self.args.clone());
         let marker = Marker::set(self.keyed.plan.global.reload_file.as_deref());
         self.reading.begin(asked, move || {
@@ -376,6 +385,7 @@ impl Daemon {
         self.tracked.apply(&plan);
         let follow = Follow { plan, vmacs, keys: next.keys.clone(), delay: Duration::ZERO };
         self.orders.follow(follow, difference.added.clone());
+        let more = other_changes(&self.keyed.plan, &next.plan);
         let restart = restart_words(&self.keyed.plan, &next.plan);
         let restart = match restart.as_slice() {
             [] => String::new(),
@@ -383,7 +393,7 @@ impl Daemon {
         };
         self.keyed = next;
         Ok(format!(
-            "{} instances added, {} changed, {} removed{restart}",
+            "{} instances added, {} changed, {} removed{more}{restart}",
             difference.added.len(),
             difference.changed,
             difference.removed
@@ -495,6 +505,44 @@ fn first_error(loaded: &Loaded) -> String {
     }
 }
 
+/// What else differs besides instances, as an end for the sentence about them.
+fn other_changes(old: &Plan, new: &Plan) -> &'static str {
+    let groups = old.groups != new.groups;
+    // All fields are named, so that a new one cannot be forgotten.
+    let Plan {
+        global,
+        routers: _,
+        groups: _,
+        scripts,
+        files,
+        processes,
+        static_addresses,
+        static_routes,
+        static_rules,
+        track_groups,
+        garp_groups,
+        link_delays,
+        kept,
+    } = old;
+    let others = *global != new.global
+        || *scripts != new.scripts
+        || *files != new.files
+        || *processes != new.processes
+        || *static_addresses != new.static_addresses
+        || *static_routes != new.static_routes
+        || *static_rules != new.static_rules
+        || *track_groups != new.track_groups
+        || *garp_groups != new.garp_groups
+        || *link_delays != new.link_delays
+        || *kept != new.kept;
+    match (groups, others) {
+        (false, false) => "",
+        (true, false) => "; sync groups changed",
+        (false, true) => "; other settings changed",
+        (true, true) => "; sync groups and other settings changed",
+    }
+}
+
 /// Words whose change shows only after a restart.
 fn restart_words(old: &Plan, new: &Plan) -> Vec<&'static str> {
     let (old, new) = (&old.global, &new.global);
@@ -601,6 +649,8 @@ struct Signals {
     clear: Signal,
     /// keepalived's debug builds dump their threads on it; others must not die of it.
     unused: Signal,
+    /// A reload was asked for before there was a daemon to do it.
+    reload_owed: bool,
 }
 
 impl Signals {
@@ -615,12 +665,19 @@ impl Signals {
             json: signal(json)?,
             clear: signal(SignalKind::from_raw(nix::libc::SIGRTMAX() - 1))?,
             unused: signal(SignalKind::from_raw(nix::libc::SIGRTMAX()))?,
+            reload_owed: false,
         })
     }
 
-    /// Waits for a signal to stop; to others there is nothing to do yet. Cancel-safe.
+    /// Waits for a signal to stop. A reload is kept for later; to others there is nothing to do yet. Cancel-safe.
     async fn stop(&mut self, ignore_interrupt: bool) {
-        while self.next(ignore_interrupt).await != Told::Stop {}
+        loop {
+            match self.next(ignore_interrupt).await {
+                Told::Stop => return,
+                Told::Reload => self.reload_owed = true,
+                Told::Dump | Told::DumpAndClear => {}
+            }
+        }
     }
 
     /// Cancel-safe.

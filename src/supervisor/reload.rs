@@ -143,7 +143,11 @@ impl Keyed {
                     difference.added.push(Arc::clone(key));
                     difference.commands.push(add(key, new));
                 }
-                Some(old) if old.election == new.election && old.trackers == new.trackers => {}
+                Some(old) if old == new => {}
+                // Nothing to the election: excluded addresses, routes, scripts.
+                Some(old) if old.election == new.election && old.trackers == new.trackers => {
+                    difference.changed += 1;
+                }
                 Some(old) => {
                     renamed |= old.name() != new.name();
                     difference.changed += 1;

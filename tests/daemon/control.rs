@@ -207,3 +207,73 @@ fn an_interrupt_can_be_ignored() {
     one.wait_for_log("reload: nothing changed");
     one.stop();
 }
+
+#[test]
+fn a_crowd_of_followers_is_bounded_and_keeps_nobody_else_from_the_daemon() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    one.wait_for_vip();
+    let follow = || {
+        let mut stream = connect(&one);
+        stream.write_all(b"{\"command\":\"events\",\"follow\":true}\n").expect("asking");
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next().expect("a line").expect("text");
+        (lines, first)
+    };
+    let mut followers: Vec<_> = (0..32).map(|_| follow()).collect();
+    assert!(followers.iter().all(|(_, first)| first.contains("BACKUP")), "{followers:?}");
+    let (_, refused) = follow();
+    assert!(refused.contains("32 clients follow the events already"), "{refused}");
+    let status = one.buoy(&["status"]);
+    assert!(status.status.success(), "{status:?}");
+    assert_eq!(one.reload(Conf::owner()), "nothing changed");
+    // A place that is given up is for the next.
+    followers.pop();
+    wait_until(SOON, || follow().1.contains("BACKUP"), || "a place".to_owned());
+    one.stop();
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_named_and_kept() {
+    let one = alone();
+    one.configure(Conf::owner());
+    fs::write(one.control(), "precious").expect("written");
+    let mut daemon = one.host.spawn(one.command()).expect("starts");
+    assert_eq!(daemon.wait(SOON).expect("ends").code(), Some(1));
+    daemon.wait_for_line("is there already and is no socket; name another", SOON).expect("says so");
+    assert_eq!(fs::read_to_string(one.control()).expect("is there"), "precious");
+}
+
+#[test]
+fn a_socket_that_was_removed_or_replaced_is_back_after_a_reload() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    one.wait_for_vip();
+    fs::remove_file(one.control()).expect("removing");
+    assert!(!one.buoy(&["status"]).status.success());
+    one.signal(Signal::SIGHUP);
+    one.wait_for_log("the control socket was removed or replaced by somebody; listening anew");
+    assert_eq!(one.first().state, "MASTER");
+    assert_eq!(mode(&one.control()), 0o660);
+
+    fs::remove_file(one.control()).expect("removing");
+    fs::write(one.control(), "precious").expect("written");
+    one.signal(Signal::SIGHUP);
+    one.wait_for_log("is there already and is no socket");
+    one.stop();
+    assert_eq!(fs::read_to_string(one.control()).expect("is there"), "precious");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_is_given_up_soon_and_said_to_be() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    one.wait_for_vip();
+    one.signal(Signal::SIGSTOP);
+    let output = one.buoy(&["status"]);
+    one.signal(Signal::SIGCONT);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the daemon did not answer within 5 s; is it stopped?"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    one.stop();
+}

@@ -382,7 +382,7 @@ fn a_short_outage_of_a_delayed_interface_is_none_and_a_long_one_is_over_before_a
     one.cable.plug().expect("plugging");
     assert_eq!(
         one.reload(Conf::owner().block(&delays("200 200"))),
-        "0 instances added, 1 changed, 0 removed"
+        "0 instances added, 1 changed, 0 removed; other settings changed"
     );
     one.wait_for_log("interface_up_down_delays: eth0 counts as down after 0.199");
     one.cable.unplug().expect("unplugging");

@@ -74,6 +74,25 @@ fn priorities_addresses_instances_and_names_change_while_the_rest_goes_on() {
     wait_until(SOON, || one.holds(ip("192.0.2.102")), || "with its address".to_owned());
     stays(INTERVAL * 5, || one.holds(ip("192.0.2.102")), "the old one takes nothing along");
 
+    for (conf, said) in [
+        (two_instances().words("notify /bin/true"), "0 instances added, 1 changed, 0 removed"),
+        (
+            two_instances().words("virtual_ipaddress_excluded {\n        192.0.2.103\n    }"),
+            "0 instances added, 1 changed, 0 removed",
+        ),
+        (
+            two_instances().global("log_unknown_vrids"),
+            "0 instances added, 1 changed, 0 removed; other settings changed",
+        ),
+        (
+            two_instances().block("vrrp_sync_group G {\n    group {\n        VI_1\n        VI_2\n    }\n}"),
+            "0 instances added, 0 changed, 0 removed; sync groups and other settings changed",
+        ),
+        (two_instances(), "0 instances added, 0 changed, 0 removed; sync groups changed"),
+    ] {
+        assert_eq!(one.reload(conf), said);
+    }
+
     let renamed = two_instances().to_string().replace("VI_1", "WEB");
     let changes = one.status().daemon.netlink_changes;
     assert_eq!(one.reload(&renamed), "0 instances added, 1 changed, 0 removed");
