@@ -8,11 +8,12 @@ mod reload;
 mod run;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use run::RunArgs;
 
@@ -103,17 +104,59 @@ fn as_subcommand(mut words: Vec<OsString>) -> Vec<OsString> {
     if as_keepalived || starts_with_option {
         words.insert(1.min(words.len()), "run".into());
     }
-    for word in &mut words {
-        // getopt's optional arguments are glued to the letter: -tFILE, -gFILE.
-        if let Some(text) = word.to_str()
-            && let Some(value) = text.strip_prefix("-t")
-            && !value.is_empty()
-            && (value.starts_with('/') || value.starts_with('.'))
-        {
-            *word = format!("--config-test={value}").into();
+    if words.get(1).is_some_and(|word| word == "run") { unglue(words) } else { words }
+}
+
+/// What the letters of the daemon's options take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// What is left of the word, or the next word.
+    Value,
+    /// What is left of the word, if anything.
+    Perhaps,
+}
+
+/// getopt glues optional values to their letter, behind other letters too: `-tFILE`, `-nt/tmp/log`, `-Mcore`. clap
+/// would take them for more letters, so they become long options.
+fn unglue(words: Vec<OsString>) -> Vec<OsString> {
+    let cli = Cli::command();
+    let options: BTreeMap<char, (Takes, &str)> = cli
+        .find_subcommand("run")
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter(|option| option.get_action().takes_values())
+        .filter_map(|option| {
+            let optional = option.get_num_args().is_some_and(|count| count.min_values() == 0);
+            let takes = if optional { Takes::Perhaps } else { Takes::Value };
+            Some((option.get_short()?, (takes, option.get_long()?)))
+        })
+        .collect();
+    let mut apart = Vec::with_capacity(words.len() + 1);
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let letters = word.to_str().and_then(|word| word.strip_prefix('-')).unwrap_or_default();
+        let found =
+            letters.char_indices().find_map(|(at, letter)| Some((at, letter, *options.get(&letter)?)));
+        match found {
+            Some((at, letter, (takes, long))) if !letters.starts_with('-') => {
+                let (before, value) = (&letters[..at], &letters[at + letter.len_utf8()..]);
+                if takes == Takes::Value {
+                    let next = if value.is_empty() { words.next() } else { None };
+                    apart.push(word);
+                    apart.extend(next);
+                    continue;
+                }
+                if !before.is_empty() {
+                    apart.push(format!("-{before}").into());
+                }
+                let value = value.strip_prefix('=').unwrap_or(value);
+                let value = if value.is_empty() { String::new() } else { format!("={value}") };
+                apart.push(format!("--{long}{value}").into());
+            }
+            _ => apart.push(word),
         }
     }
-    words
+    apart
 }
 
 fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
@@ -149,6 +192,14 @@ mod tests {
         assert_eq!(words("/usr/sbin/keepalived -n"), ["/usr/sbin/keepalived", "run", "-n"]);
         assert_eq!(words("buoy -nlD -f x"), ["buoy", "run", "-nlD", "-f", "x"]);
         assert_eq!(words("buoy -t/tmp/log"), ["buoy", "run", "--config-test=/tmp/log"]);
+        assert_eq!(words("buoy -tlog.txt"), ["buoy", "run", "--config-test=log.txt"]);
+        assert_eq!(words("buoy run -nt/tmp/log"), ["buoy", "run", "-n", "--config-test=/tmp/log"]);
+        assert_eq!(words("buoy -nt -f x"), ["buoy", "run", "-n", "--config-test", "-f", "x"]);
+        assert_eq!(words("buoy -Mcore -n"), ["buoy", "run", "--core-dump-pattern=core", "-n"]);
+        assert_eq!(words("buoy -mM"), ["buoy", "run", "-m", "--core-dump-pattern"]);
+        assert_eq!(words("buoy -g/tmp/log"), ["buoy", "run", "--log-file=/tmp/log"]);
+        assert_eq!(words("buoy -nftest -i -tea"), ["buoy", "run", "-nftest", "-i", "-tea"], "values");
+        assert_eq!(words("buoy check -t"), ["buoy", "check", "-t"]);
         assert_eq!(words("buoy --help"), ["buoy", "--help"]);
         assert_eq!(words("buoy status"), ["buoy", "status"]);
     }
@@ -164,8 +215,17 @@ mod tests {
             "buoy run --signum=DATA",
             "buoy run -nt",
             "buoy run -n -n -f x -f y",
+            "buoy --vrrp_pid=/run/v.pid --checkers_pid /run/c.pid --bfd_pid /run/b.pid --no_bfd",
+            "buoy --vrrp-pid=/run/v.pid --checkers-pid /run/c.pid --bfd-pid /run/b.pid --no-bfd",
+            "buoy -g --flush-log-file -T",
+            "keepalived --log-file=/tmp/log -Mcore -nt/tmp/log",
+            "keepalived --use-file x --dont-fork --log-console --log-detail --log-facility 3 --no-syslog --umask 022",
+            "keepalived --release-vips --dont-release-vrrp --dont-release-ipvs --dont-respawn --dump-conf --pid x",
+            "keepalived --address-monitoring --core-dump --core-dump-pattern=x --config-id x --namespace x",
+            "keepalived --config-test --all-config --genhash --vrrp --check --snmp --snmp-agent-socket x",
         ] {
-            Cli::try_parse_from(test.split_whitespace()).expect(test);
+            let words = as_subcommand(test.split_whitespace().map(OsString::from).collect());
+            Cli::try_parse_from(&words).expect(test);
         }
     }
 
@@ -193,7 +253,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -34,6 +34,13 @@ pub struct RunArgs {
     /// Syslog facility: 0 to 7 for local0 to local7, user, daemon
     #[arg(short = 'S', long, value_name = "FACILITY")]
     pub log_facility: Option<String>,
+    /// Log to FILE too (in the folder for temporary files if none is given)
+    #[arg(short = 'g', long = "log-file", value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "-")]
+    pub log_file: Option<PathBuf>,
+    /// Write every line of the log file at once (always so)
+    #[arg(long)]
+    pub flush_log_file: bool,
     /// Do not log to syslog
     #[arg(short = 'G', long = "no-syslog")]
     pub no_syslog: bool,
@@ -56,13 +63,13 @@ pub struct RunArgs {
     #[arg(short = 'p', long, value_name = "FILE")]
     pub pid: Option<PathBuf>,
     /// Pid file of keepalived's VRRP process (written too: it is the same process)
-    #[arg(short = 'r', long, value_name = "FILE")]
+    #[arg(short = 'r', long = "vrrp_pid", alias = "vrrp-pid", value_name = "FILE")]
     pub vrrp_pid: Option<PathBuf>,
     /// Pid file of keepalived's checker process (written too)
-    #[arg(short = 'c', long, value_name = "FILE")]
+    #[arg(short = 'c', long = "checkers_pid", alias = "checkers-pid", value_name = "FILE")]
     pub checkers_pid: Option<PathBuf>,
     /// Pid file of keepalived's BFD process (written too)
-    #[arg(short = 'b', long, value_name = "FILE")]
+    #[arg(short = 'b', long = "bfd_pid", alias = "bfd-pid", value_name = "FILE")]
     pub bfd_pid: Option<PathBuf>,
     /// Run VRRP only
     #[arg(short = 'P', long)]
@@ -97,6 +104,9 @@ pub struct RunArgs {
     /// Do not run when anything that an `include` names is missing or cannot be read
     #[arg(short = 'e', long = "all-config")]
     pub all_config: bool,
+    /// Be keepalived's digest helper (not in this version: refused)
+    #[arg(short = 'T', long)]
+    pub genhash: bool,
     /// Ignore SIGINT
     #[arg(long)]
     pub ignore_sigint: bool,

@@ -1,7 +1,7 @@
 //! Where log lines go, and how they read.
 //!
 //! [`init`] sets up one destination: the console (with `-l`), the journal when the service manager has
-//! connected us to it, else syslog as keepalived does. Lines never make the caller wait for any of them: what cannot be
+//! connected us to it, else syslog as keepalived does; and a file (with `-g`). Lines never make the caller wait for any of them: what cannot be
 //! written is dropped, and for console and journal counted.
 
 mod human;
@@ -10,10 +10,13 @@ mod queue;
 mod syslog;
 mod transition;
 
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use nix::libc;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -45,6 +48,10 @@ pub struct LogOptions {
     pub json: bool,
     /// Facility for syslog (`-S`); `None` for no syslog (`-G`).
     pub syslog_facility: Option<Facility>,
+    /// Append to this file too (`-g`).
+    pub file: Option<PathBuf>,
+    /// Standard error is not heard for long.
+    pub background: bool,
     /// Name in syslog and the journal.
     pub ident: String,
     /// 0: what an operator has to know; 1 (`-D`): debugging too; 2 and more (`-DD`): everything.
@@ -58,6 +65,8 @@ impl Default for LogOptions {
             journald: true,
             json: false,
             syslog_facility: Some(Facility::DAEMON),
+            file: None,
+            background: false,
             ident: "Buoy".to_owned(),
             detail: 0,
         }
@@ -68,23 +77,36 @@ impl Default for LogOptions {
 #[derive(Debug)]
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
-    _queue: Option<Queue>,
+    _queues: Vec<Queue>,
 }
 
 /// Sets up the log of the whole process.
 ///
 /// # Errors
-/// A subscriber is installed already, or the thread that writes the log cannot be started.
+/// A subscriber is installed already, the file cannot be opened, or the thread that writes the log cannot be started.
 pub fn init(options: &LogOptions) -> anyhow::Result<LogGuard> {
     let (layer, queue) = layer(options)?;
+    let (mut layers, mut queues) = (vec![layer], Vec::from_iter(queue));
+    if let Some(path) = &options.file {
+        let queue = start(Console(open(path).with_context(|| format!("cannot log to {}", path.display()))?))?;
+        layers.push(formatted(Human::for_console(), queue.entries()));
+        queues.push(queue);
+    }
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter(options)))
+        .with(layers.with_filter(filter(options)))
         .try_init()
         .context("the log is set up already")?;
-    Ok(LogGuard { _queue: queue })
+    Ok(LogGuard { _queues: queues })
 }
 
-fn layer(options: &LogOptions) -> anyhow::Result<(Box<dyn Layer<Registry> + Send + Sync>, Option<Queue>)> {
+/// No link: everybody may put one into the folder for temporary files.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn layer(options: &LogOptions) -> anyhow::Result<(BoxedLayer, Option<Queue>)> {
     if !options.console {
         if options.journald && stderr_is_journal() {
             match journal::Socket::connect(&options.ident) {
@@ -99,14 +121,24 @@ fn layer(options: &LogOptions) -> anyhow::Result<(Box<dyn Layer<Registry> + Send
             Some(Ok(syslog)) => {
                 return Ok((formatted(Human::for_syslog(), syslog), None));
             }
+            // The file has it all.
+            Some(Err(_)) if options.background && options.file.is_some() => return Ok((silent(), None)),
+            Some(Err(error)) if options.background => eprintln!(
+                "buoy: no syslog at /dev/log ({error}): once in the background, it logs nowhere; start syslog, or \
+                 name a file with -g"
+            ),
             Some(Err(error)) => eprintln!("no syslog ({error}): logging to standard error"),
-            None => return Ok((Box::new(tracing_subscriber::layer::Identity::new()), None)),
+            None => return Ok((silent(), None)),
         }
     }
     let queue = start(Console(io::stderr()))?;
     let writer = queue.entries();
     let layer = if options.json { json(writer) } else { formatted(Human::for_console(), writer) };
     Ok((layer, Some(queue)))
+}
+
+fn silent() -> BoxedLayer {
+    Box::new(tracing_subscriber::layer::Identity::new())
 }
 
 fn start(destination: impl Destination) -> anyhow::Result<Queue> {

@@ -47,6 +47,7 @@ const EXIT_NO_CONFIGURATION: u8 = 6;
 
 /// Runs the daemon as the command line asks for.
 pub fn main(args: RunArgs) -> ExitCode {
+    process::close_inherited();
     if args.version {
         println!("buoy {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
@@ -65,6 +66,10 @@ pub fn main(args: RunArgs) -> ExitCode {
             }
         };
     }
+    if args.genhash {
+        eprintln!("buoy: keepalived's digest helper (-T, --genhash) is not in this version");
+        return ExitCode::FAILURE;
+    }
     match start(args) {
         Ok(code) => code,
         Err(error) => {
@@ -74,7 +79,7 @@ pub fn main(args: RunArgs) -> ExitCode {
     }
 }
 
-fn start(args: RunArgs) -> Result<ExitCode> {
+fn start(mut args: RunArgs) -> Result<ExitCode> {
     let path = match process::configuration(&args) {
         Ok(path) => std::path::absolute(path)?,
         Err(error) => {
@@ -85,6 +90,7 @@ fn start(args: RunArgs) -> Result<ExitCode> {
     if let Some(log) = &args.config_test {
         return config_test(&path, &args, log);
     }
+    process::make_absolute(&mut args)?;
     if args.die_with_parent {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     }
@@ -203,7 +209,9 @@ fn config_test(path: &Path, args: &RunArgs, log: &Path) -> Result<ExitCode> {
 /// One line for each finding, at the level that it deserves.
 fn log_findings(loaded: &Loaded) {
     let lines = config::lines(&loaded.findings, &loaded.sources);
-    for (finding, line) in loaded.findings.iter().zip(lines) {
+    for (finding, line) in loaded.findings.iter().zip(&lines) {
+        // Without a place the line begins with the severity, which the log tells anyway.
+        let line = line.strip_prefix(&format!("{}: ", finding.severity)).unwrap_or(line);
         match finding.severity {
             Severity::Note => tracing::info!("{line}"),
             Severity::Warning => tracing::warn!("{line}"),
@@ -225,6 +233,11 @@ fn log_options(args: &RunArgs, plan: &Plan) -> Result<LogOptions> {
         console: args.log_console || json,
         json,
         syslog_facility: facility,
+        file: args.log_file.as_ref().map(|path| match path {
+            path if path == Path::new("-") => std::env::temp_dir().join(format!("{}.log", process::name())),
+            path => path.clone(),
+        }),
+        background: args.detached,
         detail: args.log_detail,
         ident: match &plan.global.instance {
             Some(instance) => format!("Buoy_{instance}"),

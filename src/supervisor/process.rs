@@ -49,6 +49,29 @@ pub(super) fn join_namespace(name: &str) -> Result<()> {
         .with_context(|| format!("cannot join network namespace {name} (CAP_SYS_ADMIN)"))
 }
 
+/// Closes what this process was started with besides its standard streams: scripts would inherit it. Before anything else
+/// is opened.
+pub(super) fn close_inherited() {
+    let Ok(listed) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<i32> =
+        listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The listing itself was open, and is closed already.
+        let _closed = nix::unistd::close(number);
+    }
+}
+
+/// Makes the paths of `args` independent of the folder that this process is in: in the background it is another.
+pub(super) fn make_absolute(args: &mut RunArgs) -> Result<()> {
+    let files = [&mut args.pid, &mut args.vrrp_pid, &mut args.checkers_pid, &mut args.bfd_pid];
+    let log = args.log_file.as_mut().filter(|log| log.as_path() != Path::new("-"));
+    let named = files.into_iter().filter_map(Option::as_mut).chain(log);
+    for path in named.chain([&mut args.control]) {
+        *path = std::path::absolute(&*path).with_context(|| format!("cannot find {}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Sets the file creation mask; `text` is octal (`-u`).
 pub(super) fn set_umask(text: Option<&str>, configured: u32) -> Result<()> {
     let mask = match text {
@@ -62,7 +85,8 @@ pub(super) fn set_umask(text: Option<&str>, configured: u32) -> Result<()> {
 
 /// Makes a folder that everybody may enter, whatever the file creation mask.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    // The parent of a plain name is the folder that we are in.
+    if path.is_dir() || path.as_os_str().is_empty() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
@@ -242,6 +266,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("is there").trim(), std::process::id().to_string());
         drop(files);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_folder_of_a_plain_name_is_there() {
+        make_folder(Path::new("x.pid").parent().expect("an empty one")).expect("nothing to make");
     }
 
     #[test]

@@ -370,3 +370,129 @@ fn a_mistaken_second_start_leaves_the_first_daemons_addresses_alone() {
     assert!(!touched && one.holds(vip()), "{:#?}", process.log());
     one.stop();
 }
+
+#[test]
+fn names_without_a_folder_are_in_the_one_it_was_started_in() {
+    let one = alone();
+    one.configure(Conf::owner());
+    let daemon = Background { pid_file: one.path("x.pid") };
+    for options in [["-n", "--die-with-parent"].as_slice(), &[]] {
+        let mut command = Command::new(keepalived(&one));
+        command.args(["-G", "-f", "buoy.conf", "-p", "x.pid", "--vrrp_pid=v.pid", "--checkers_pid", "c.pid"]);
+        command.args(["--bfd_pid", "b.pid", "--control", "x.sock", "-gx.log"]).args(options);
+        command.current_dir(one.path(""));
+        let process = one.host.spawn(command).expect("starts");
+        let answers = || client::status(&one.path("x.sock")).is_ok();
+        wait_until(SOON, answers, || format!("a socket: {:#?}", process.log()));
+        let pid = daemon.pid().expect("a pid file");
+        for name in ["v.pid", "c.pid", "b.pid"] {
+            assert_eq!(fs::read_to_string(one.path(name)).expect("another").trim(), pid.to_string());
+        }
+        let log = || fs::read_to_string(one.path("x.log")).expect("a log file");
+        wait_until(SOON, || log().contains("instance VI_1: BACKUP -> MASTER"), log);
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("told to stop");
+        wait_until(SOON, || daemon.pid().is_none(), || "the pid file goes".to_owned());
+        wait_until(SOON, || log().contains("stopped"), log);
+        fs::remove_file(one.path("x.log")).expect("removing");
+    }
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_and_the_digest_helper_are_refused() {
+    let one = alone();
+    one.configure(Conf::owner());
+    symlink(one.path("elsewhere"), one.path("link")).expect("a link");
+    for (option, message) in [
+        (format!("-g{}", one.path("link").display()), "cannot log to"),
+        ("-T".to_owned(), "(-T, --genhash) is not in this version"),
+    ] {
+        let mut command = one.command();
+        command.arg(option);
+        let (code, process) = ended(&one, command);
+        assert_eq!(code, Some(1));
+        process.wait_for_line(message, SOON).expect("says so");
+    }
+    assert!(!one.path("elsewhere").exists());
+}
+
+#[test]
+fn in_the_background_without_syslog_it_says_that_it_logs_nowhere_before_it_leaves() {
+    if Path::new("/dev/log").exists() {
+        println!("skipped: there is a syslog here");
+        return;
+    }
+    let one = alone();
+    one.configure(Conf::owner());
+    let daemon = Background { pid_file: one.path("pid") };
+    let start = |option: &str| {
+        let mut command = Command::new(keepalived(&one));
+        command.arg("-f").arg(one.path("buoy.conf")).arg("-p").arg(one.path("pid"));
+        command.arg("--control").arg(one.control()).arg(option);
+        let (code, process) = ended(&one, command);
+        assert_eq!(code, Some(0));
+        let pid = daemon.pid().expect("a pid file");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("told to stop");
+        wait_until(SOON, || daemon.pid().is_none(), || "the pid file goes".to_owned());
+        output(&process)
+    };
+    let said = start("-R");
+    assert!(
+        said.iter().any(|line| line.contains("it logs nowhere; start syslog, or name a file")),
+        "{said:#?}"
+    );
+    assert_eq!(start(&format!("-g{}", one.path("log").display())), [] as [String; 0]);
+}
+
+#[test]
+fn a_missing_file_is_told_in_the_log_without_a_doubled_word() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    fs::remove_file(one.path("buoy.conf")).expect("removing");
+    one.signal(Signal::SIGHUP);
+    one.wait_for_log("reload refused");
+    let log = one.log();
+    let line = log.iter().find(|line| line.contains("cannot be read")).expect("a line");
+    assert!(!line.contains("error:"), "{line}");
+    one.stop();
+}
+
+#[test]
+fn scripts_inherit_nothing_that_the_daemon_was_started_with() {
+    let mut one = alone();
+    let hook = one.script("hook", &format!("ls -l /proc/self/fd > {}", one.path("open").display()));
+    one.configure(Conf::owner().words(&format!("notify_master {hook}")));
+    let mut command = Command::new("sh");
+    let daemon = one.command();
+    command.args(["-c", "exec 7<\"$0\" 9<\"$0\"; exec \"$@\""]).arg(one.path("buoy.conf"));
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    one.spawn(command);
+    // The descriptor of the listing itself, and the three standard streams.
+    let open = one.wait_for_lines("open", 5).join("\n");
+    assert!(!open.contains("buoy.conf"), "{open}");
+    one.stop();
+}
+
+#[test]
+fn a_second_daemon_runs_no_startup_script_and_a_reload_during_the_script_is_not_forgotten() {
+    let one = alone();
+    let (log, go) = (one.path("log"), one.path("go"));
+    let startup = one.script(
+        "startup",
+        &format!("echo started >> {}; until [ -e {} ]; do sleep 0.01; done", log.display(), go.display()),
+    );
+    let conf = |priority| Conf::new(priority).global(&format!("startup_script {startup}"));
+    one.configure(conf(100));
+    let daemon = one.host.spawn(one.command()).expect("starts");
+    one.wait_for_lines("log", 1);
+    one.configure(conf(120));
+    daemon.signal(Signal::SIGHUP).expect("signalling");
+    // Nothing shows that the signal has been taken; it is taken before the end of the script, which comes later.
+    fs::write(&go, "").expect("written");
+    daemon.wait_for_line("reload: 0 instances added, 1 changed, 0 removed", SOON).expect("reloads");
+    assert_eq!(one.first().priority, 120);
+
+    let mut second = one.command();
+    second.arg("-p").arg(one.path("another.pid"));
+    assert_eq!(ended(&one, second).0, Some(1));
+    assert_eq!(one.lines("log"), ["started"], "the second one has not come so far");
+}
