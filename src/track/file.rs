@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use buoy_vrrp::{Observation, Reading};
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, Inotify, WatchDescriptor, WatchMask};
 use nix::libc;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::child::reason;
 use crate::config::plan::TrackFile;
@@ -32,6 +33,10 @@ const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
     .union(WatchMask::ONLYDIR);
 /// How often a directory that cannot be watched is tried again, and its files read.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// A file system that takes longer to answer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Files that are looked at at the same time, on threads that may hang: others need some as well.
+const MAX_LOOKS: usize = 64;
 /// A number with its blanks fits in this many bytes; the rest of a file is not read.
 const READ_LIMIT: u64 = 128;
 
@@ -62,11 +67,20 @@ fn write_initial(path: &Path, value: i64, overwrite: bool) -> io::Result<()> {
 }
 
 /// Watches `files` until dropped. `report` gets the content of every file at the start, and again
-/// whenever it may have changed.
+/// whenever it may have changed. A file whose file system hangs keeps its last content, and the others from nothing.
 ///
 /// # Errors
 /// The kernel gives no inotify instance, or takes it back.
 pub(super) async fn watch(
+    files: Arc<[TrackFile]>,
+    report: impl FnMut(&TrackFile, Observation),
+) -> anyhow::Result<()> {
+    watch_by(read, files, report).await
+}
+
+/// The same with another way to read.
+async fn watch_by(
+    read: impl Fn(&Path) -> Observation + Copy + Send + 'static,
     files: Arc<[TrackFile]>,
     mut report: impl FnMut(&TrackFile, Observation),
 ) -> anyhow::Result<()> {
@@ -74,22 +88,32 @@ pub(super) async fn watch(
     let mut events = inotify.into_event_stream(vec![0; 16 * 1024]).context("cannot wait for file events")?;
     let mut watches = Watches::default();
     let mut stale: BTreeSet<usize> = (0..files.len()).collect();
+    // At most one look at each file, however long it takes.
+    let mut looking = BTreeSet::new();
+    let mut looks = FuturesUnordered::new();
+    let mut retry = interval(RETRY);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // Watch first, then read: a change between the two is seen by the watch.
-        watches = {
-            let (mut inotify, files) = (events.watches(), Arc::clone(&files));
-            // Looking up a path waits for its file system.
-            let renewed = spawn_blocking(move || {
-                watches.renew(&mut inotify, &files);
-                watches
+        let next: Vec<usize> = stale.difference(&looking).copied().take(MAX_LOOKS - looks.len()).collect();
+        for index in next {
+            stale.remove(&index);
+            let Some(file) = files.get(index).cloned() else { continue };
+            looking.insert(index);
+            let mut inotify = events.watches();
+            looks.push(async move {
+                // Looking up a path waits for its file system.
+                let (name, path) = (Arc::clone(&file.name), file.path.clone());
+                let mut look = spawn_blocking(move || Look::at(&file, &mut inotify, read));
+                let look = match timeout(PATIENCE, &mut look).await {
+                    Ok(look) => look,
+                    Err(_elapsed) => {
+                        let path = path.display();
+                        tracing::warn!(file = %name, %path, "its file system hangs; what was read last stays");
+                        look.await
+                    }
+                };
+                (index, look)
             });
-            renewed.await.context("watching tracked files")?
-        };
-        for index in std::mem::take(&mut stale) {
-            let Some(file) = files.get(index) else { continue };
-            let path = file.path.clone();
-            let content = spawn_blocking(move || read(&path)).await.context("reading a tracked file")?;
-            report(file, content);
         }
         tokio::select! {
             event = events.next() => {
@@ -98,11 +122,50 @@ pub(super) async fn watch(
                 while let Some(event) = next {
                     let event = event.context("no more file events")?.context("reading file events")?;
                     stale.extend(watches.handle(&event, files.len()));
+                    // It may be about what is being looked at, whose watches are not known yet.
+                    stale.extend(&looking);
                     next = events.next().now_or_never();
                 }
             }
-            () = sleep(RETRY), if watches.incomplete() => stale.extend(watches.unwatched()),
+            Some((index, look)) = looks.next() => {
+                looking.remove(&index);
+                let Look { watched, content } = look.context("looking at a tracked file")?;
+                let Some(file) = files.get(index) else { continue };
+                watches.take_in(index, file, watched);
+                if looking.is_empty() {
+                    watches.drop_unused(&mut events.watches());
+                }
+                report(file, content);
+            }
+            _ = retry.tick(), if watches.incomplete() => stale.extend(watches.unwatched()),
         }
+    }
+}
+
+/// What one look at a file found.
+struct Look {
+    /// The directories to be watched for it, and its name there; `None` for any name, because the file is a link
+    /// and the next link of a chain may be replaced.
+    watched: Result<Vec<Watched>, (PathBuf, io::Error)>,
+    content: Observation,
+}
+
+type Watched = (WatchDescriptor, Option<OsString>);
+
+impl Look {
+    /// Watches first, then reads: a change between the two is seen by the watch.
+    fn at(file: &TrackFile, inotify: &mut inotify::Watches, read: impl Fn(&Path) -> Observation) -> Self {
+        let target = file.path.canonicalize().ok().filter(|target| *target != file.path);
+        let places = std::iter::once(&file.path).chain(&target).filter_map(|path| {
+            let name = target.is_none().then(|| path.file_name().map(ToOwned::to_owned));
+            Some((path.parent()?, name.flatten()))
+        });
+        let watch = |(directory, name): (&Path, Option<OsString>)| match inotify.add(directory, CHANGES) {
+            Ok(descriptor) => Ok((descriptor, name)),
+            Err(error) => Err((directory.to_owned(), error)),
+        };
+        let watched = places.map(watch).collect();
+        Self { watched, content: read(&file.path) }
     }
 }
 
@@ -116,35 +179,43 @@ struct Watches {
 
 struct Watch {
     descriptor: WatchDescriptor,
-    directory: PathBuf,
-    /// Index of a file, and its name in this directory; `None` for any name, because the file is a link
-    /// and the next link of a chain may be replaced.
+    /// Index of a file, and its name in this directory if only that counts.
     files: Vec<(usize, Option<OsString>)>,
 }
 
 impl Watches {
-    fn renew(&mut self, inotify: &mut inotify::Watches, files: &[TrackFile]) {
-        let lost = std::mem::take(&mut self.missing);
+    fn take_in(
+        &mut self,
+        index: usize,
+        file: &TrackFile,
+        watched: Result<Vec<Watched>, (PathBuf, io::Error)>,
+    ) {
         for watch in &mut self.held {
-            watch.files.clear();
+            watch.files.retain(|(of, _)| *of != index);
         }
-        for (index, file) in files.iter().enumerate() {
-            let target = file.path.canonicalize().ok().filter(|target| *target != file.path);
-            for path in std::iter::once(&file.path).chain(&target) {
-                let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
-                let name = target.is_none().then(|| name.to_owned());
-                match self.add(inotify, directory, (index, name)) {
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.missing.insert(index);
-                        if !lost.contains(&index) {
-                            let (path, error) = (directory.display(), reason(&error));
-                            tracing::warn!(file = %file.name, %path, %error, "cannot watch; reading every second");
-                        }
-                    }
+        match watched {
+            Ok(watched) => {
+                self.missing.remove(&index);
+                watched.into_iter().for_each(|(descriptor, name)| self.hold(descriptor, (index, name)));
+            }
+            Err((directory, error)) => {
+                if self.missing.insert(index) {
+                    let (path, error) = (directory.display(), reason(&error));
+                    tracing::warn!(file = %file.name, %path, %error, "cannot watch; reading every second");
                 }
             }
         }
+    }
+
+    fn hold(&mut self, descriptor: WatchDescriptor, file: (usize, Option<OsString>)) {
+        match self.held.iter_mut().find(|watch| watch.descriptor == descriptor) {
+            Some(watch) => watch.files.push(file),
+            None => self.held.push(Watch { descriptor, files: vec![file] }),
+        }
+    }
+
+    /// To be called while no file is looked at, which might just have begun to use one of these.
+    fn drop_unused(&mut self, inotify: &mut inotify::Watches) {
         self.held.retain(|watch| {
             let used = !watch.files.is_empty();
             if !used && let Err(error) = inotify.remove(watch.descriptor.clone()) {
@@ -152,21 +223,6 @@ impl Watches {
             }
             used
         });
-    }
-
-    fn add(
-        &mut self,
-        inotify: &mut inotify::Watches,
-        directory: &Path,
-        file: (usize, Option<OsString>),
-    ) -> io::Result<()> {
-        if let Some(watch) = self.held.iter_mut().find(|watch| watch.directory == directory) {
-            watch.files.push(file);
-            return Ok(());
-        }
-        let descriptor = inotify.add(directory, CHANGES)?;
-        self.held.push(Watch { descriptor, directory: directory.to_owned(), files: vec![file] });
-        Ok(())
     }
 
     /// The files, of `all`, that an event may concern: those of its name, or all of the directory when the

@@ -123,6 +123,54 @@ async fn a_link_is_followed_to_where_the_number_changes() {
     watcher.reads(2).await;
 }
 
+#[tokio::test]
+async fn a_file_whose_file_system_hangs_holds_up_no_other() {
+    use std::sync::{Mutex, mpsc::Receiver};
+    static HANGS: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+    fn read_or_hang(path: &Path) -> Observation {
+        if !path.ends_with("hangs") {
+            return read(path);
+        }
+        // Only the first look hangs: another one meanwhile would be seen.
+        let hangs = HANGS.lock().expect("not poisoned").take();
+        hangs.map(|hangs| hangs.recv().expect_err("released"));
+        Observation { reading: Reading::Number(7), evidence: "at last".into() }
+    }
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (release, hangs) = std::sync::mpsc::channel();
+    *HANGS.lock().expect("not poisoned") = Some(hangs);
+    let path = directory.path().join("works");
+    std::fs::write(&path, "1").expect("written");
+    let files = [directory.path().join("hangs"), path.clone()].map(tracked);
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let watching = tokio::spawn(async move {
+        let report = |file: &TrackFile, seen: Observation| {
+            sender.send((file.path.clone(), seen.reading)).expect("the test listens");
+        };
+        watch_by(read_or_hang, files.into(), report).await.expect("watching works");
+    });
+    let mut next = async || {
+        tokio::time::timeout(Duration::from_secs(20), reports.recv())
+            .await
+            .expect("a report")
+            .expect("it runs")
+    };
+    for number in 1..=3 {
+        std::fs::write(&path, number.to_string()).expect("written");
+        loop {
+            let (of, seen) = next().await;
+            assert_eq!(of, path);
+            if seen == Reading::Number(number) {
+                break;
+            }
+        }
+    }
+    drop(release);
+    let hung = (directory.path().join("hangs"), Reading::Number(7));
+    while next().await != hung {}
+    watching.abort();
+}
+
 #[test]
 fn init_creates_a_missing_file_and_replaces_only_with_overwrite() {
     let directory = tempfile::tempdir().expect("temporary directory");
