@@ -393,3 +393,22 @@ fn a_short_outage_of_a_delayed_interface_is_none_and_a_long_one_is_over_before_a
     assert_eq!(faults, 1, "{:#?}", one.log());
     one.stop();
 }
+
+#[test]
+fn an_address_that_is_not_settled_yet_is_a_state_that_heals() {
+    let mut one = alone();
+    // Duplicate address detection takes a second for each of its probes.
+    for (knob, value) in [("accept_dad", "1"), ("dad_transmits", "5")] {
+        one.host.sysctl(&format!("net/ipv6/conf/eth0/{knob}"), value).expect("a sysctl");
+    }
+    one.start(Conf::owner().to_string().replace("192.0.2.100/24", "fe80::100/64"));
+    let held = || one.holds(ip("fe80::100"));
+    wait_until(SOON, held, || format!("the address: {:#?}", one.log()));
+    one.host.set_down("eth0").expect("down");
+    wait_for_fault(&one, "interface eth0 is down");
+    one.host.set_up("eth0").expect("up");
+    wait_for_fault(&one, "interface eth0 has no address to send from");
+    one.wait_for_state("MASTER");
+    wait_until(SOON, held, || format!("the address again: {:#?}", one.log()));
+    one.stop();
+}

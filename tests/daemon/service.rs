@@ -110,3 +110,16 @@ fn the_unit_is_understood_by_systemd() {
     let about_ours: Vec<&str> = complaints.lines().filter(|line| line.contains("buoy")).collect();
     assert!(output.status.success() && about_ours.is_empty(), "{complaints}");
 }
+
+#[test]
+fn the_service_and_its_reload_find_another_control_socket_in_their_environment() {
+    let mut one = alone();
+    one.configure(Conf::owner());
+    let mut command = Command::new(BUOY);
+    command.args(["run", "--die-with-parent", "-n", "-l", "-f"]).arg(one.path("buoy.conf"));
+    command.arg("-p").arg(one.path("pid")).env("BUOY_CONTROL", one.control());
+    one.spawn(command);
+    let reload = Command::new(BUOY).arg("reload").env("BUOY_CONTROL", one.control()).output().expect("runs");
+    assert!(reload.status.success(), "{reload:?}");
+    one.stop();
+}
