@@ -63,8 +63,9 @@ pub(super) fn takeovers(frames: &[Frame], since: SystemTime) -> Vec<Takeover> {
     found.into_values().collect()
 }
 
-/// Whether the sender only answers a living master of higher priority, to be outvoted or to remind it of its duties.
+/// Whether the sender only answers a living master of higher priority, to be outvoted or to remind it of its duties;
+/// the latter an interval after it was heard, and a little late.
 fn is_objection(frame: &Frame, to: &Advertisement, spoke: SystemTime, master: &Advertisement) -> bool {
-    let alive = frame.at.duration_since(spoke).unwrap_or_default() <= master.interval;
+    let alive = frame.at.duration_since(spoke).unwrap_or_default() <= master.interval * 3 / 2;
     to.source != master.source && 0 < to.priority && to.priority < master.priority && alive
 }

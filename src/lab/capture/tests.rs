@@ -151,7 +151,7 @@ fn a_resignation_itself_and_a_change_before_the_moment_asked_about_are_no_takeov
 
 #[test]
 fn who_answers_a_living_better_master_has_not_taken_over() {
-    let told = [(0, 1, 200), (150, 2, 100), (200, 1, 200), (922, 2, 100)];
+    let told = [(0, 1, 200), (150, 2, 100), (200, 1, 200), (401, 2, 100), (922, 2, 100)];
     let [takeover] = takeover::takeovers(&frames(&told), SystemTime::UNIX_EPOCH).try_into().expect("one");
     assert_eq!(takeover.silence, Duration::from_millis(722));
 }
