@@ -39,8 +39,8 @@ const MAX_FILES: usize = 10_000;
 const MAX_BYTES: usize = 256 << 20;
 /// Most bytes that definitions and repetitions may produce.
 const MAX_PRODUCED: usize = 64 << 20;
-/// Most lines that definitions and repetitions may produce.
-const MAX_PRODUCED_LINES: usize = 1_000_000;
+/// Most lines that definitions and repetitions may produce: more than forty thousand real servers need.
+const MAX_PRODUCED_LINES: usize = 500_000;
 const TOO_MUCH: &str = "definitions and repetitions produce more text than any configuration needs";
 /// Deepest nesting of definitions and repetitions.
 const MAX_EXPANSION_DEPTH: usize = 32;
@@ -81,9 +81,8 @@ pub(crate) fn read(file: u32, manner: Manner, sources: &mut Sources, findings: &
     reader.tell_conditions();
     let Reader { builder, sources, findings, stopped, .. } = reader;
     if stopped {
-        // What is missing behind the stop would only produce findings of its own.
-        let mut follow_up = Findings::default();
-        return builder.finish(sources, &mut follow_up);
+        // Half of what was meant would only produce findings of its own, perhaps a great many.
+        return Tree::default();
     }
     builder.finish(sources, findings)
 }
@@ -173,7 +172,18 @@ impl Reader<'_> {
         let raw = Fragment::copied(line, file, start);
         let parts = words::without_comment(line).into_iter().map(|range| raw.slice(range));
         let stripped = parts.reduce(|joined, part| joined.joined(&part)).unwrap_or_default();
-        self.fragment(stripped);
+        self.fragment(self.continued(&raw, stripped));
+    }
+
+    /// A comment does not swallow the backslash by which a definition goes on: keepalived keeps it.
+    fn continued(&self, raw: &Fragment, stripped: Fragment) -> Fragment {
+        let in_definition =
+            self.open_definition.is_some() || definition::definition(stripped.text().trim_start()).is_some();
+        let end = raw.text().trim_end().len();
+        if in_definition && raw.text()[..end].ends_with('\\') && !stripped.text().trim_end().ends_with('\\') {
+            return stripped.joined(&raw.slice(end - 1..end));
+        }
+        stripped
     }
 
     /// A line whose comment has been stripped.
@@ -210,8 +220,10 @@ impl Reader<'_> {
         if let Some((name, value_at)) = definition::definition(line.text()) {
             let name = name.to_owned();
             let value = line.text().get(value_at..).unwrap_or_default();
-            if value.trim() == "\\" {
-                self.open_definition = Some((name, Vec::new()));
+            if let Some(first) = value.strip_suffix('\\') {
+                let first = line.slice(value_at..value_at + first.len()).trimmed();
+                let body = if first.text().is_empty() { Vec::new() } else { vec![first] };
+                self.open_definition = Some((name, body));
             } else {
                 let value = value.to_owned();
                 self.definitions.set(&name, Definition::Text(value));

@@ -191,6 +191,18 @@ fn a_definition_of_several_lines_may_hold_whole_blocks_and_definitions() {
 }
 
 #[test]
+fn a_comment_does_not_end_a_definition_of_several_lines() {
+    reads_as("$B=\\\na { # the start \\\n # of a block\\\nb#x \\\n}\n\nc $B\n$B\n", "c $B; a (b)");
+    reads_as("$B=\\ # with a comment \\\na\n$B\nb # no definition \\\nc\n", "a; b; c");
+}
+
+#[test]
+fn the_body_of_a_definition_may_begin_on_its_first_line() {
+    reads_as("$B=a { \\\nb \\\n}\n$B\nc\n", "a (b); c");
+    reads_as("$B=a # first \\\nb\n$B\n", "a; b");
+}
+
+#[test]
 fn definitions_of_several_lines_nest() {
     reads_as("$IN=\\\na\\\nb\\\n\n$OUT=\\\nx {\\\n$IN\\\n}\\\n\n$OUT\n", "x (a; b)");
 }
@@ -257,6 +269,15 @@ fn sequences_count_up_down_and_in_hexadecimal() {
     reads_as("~SEQ(I,1,4,9) a ${I}x\n", "a 1x; a 5x; a 9x");
     reads_as("~SEQ(I,-2) a $I\n", "a -1; a -2");
     reads_as("~SEQx(I,9,b) a fe80::${I}\n", "a fe80::9; a fe80::a; a fe80::b");
+}
+
+#[test]
+fn generators_that_multiply_are_one_error_and_no_hang() {
+    let before = std::time::Instant::now();
+    let read = read_text("~SEQ(A,1,60000) ~SEQ(B,1,60000) foo\n}\n");
+    assert_eq!(read.codes(), [Code::ExpansionLimit]);
+    assert_eq!(read.shape(), "");
+    assert!(before.elapsed() < std::time::Duration::from_secs(10), "{:?}", before.elapsed());
 }
 
 #[test]
