@@ -3,13 +3,14 @@
 //! Afterwards every node either carries its keyword and can be read without surprise, or is marked ignored
 //! and a finding has said why.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::finding::{Code, Finding, Findings, Severity, nearest};
-use super::reader::script_words;
+use super::reader::{is_open, open_quote, script_words};
 use super::schema::{
-    Block, Content, Entries, Form, Keyword, ROOT, Support, Title, endpoint, group_member, service,
+    Block, Complaint, Content, Entries, Form, Keyword, ROOT, Support, Title, What, endpoint, group_member,
+    service, sync_instance, today,
 };
 use super::source::{Sources, Word};
 use super::tree::{NodeId, Tree};
@@ -19,8 +20,18 @@ use super::write::Syntax;
 /// Checks the whole tree.
 pub(crate) fn check(tree: &mut Tree, syntax: Syntax, sources: &Sources, findings: &mut Findings) {
     let roots: Vec<NodeId> = tree.roots().collect();
-    let mut checker = Checker { tree, syntax, sources, findings, notes: HashSet::new() };
+    let mut checker = Checker {
+        tree,
+        syntax,
+        sources,
+        findings,
+        notes: HashSet::new(),
+        defined: HashSet::new(),
+        references: Vec::new(),
+        users: HashMap::new(),
+    };
     checker.words(&roots, &ROOT);
+    checker.resolve();
 }
 
 struct Checker<'a> {
@@ -30,40 +41,130 @@ struct Checker<'a> {
     findings: &'a mut Findings,
     /// Root keywords whose note has been made.
     notes: HashSet<&'static str>,
+    /// Blocks that have a name, by kind.
+    defined: HashSet<(&'static str, String)>,
+    references: Vec<Reference>,
+    /// Whether there is such a user and group.
+    users: HashMap<String, bool>,
 }
 
-/// Most keywords any block has; their numbers index a bit set.
-const MOST_KEYWORDS: usize = 256;
+/// A name that a block has to carry. It may stand further down.
+struct Reference {
+    to: &'static str,
+    name: Word,
+    /// What is left out when there is none.
+    of: NodeId,
+    assumed: &'static str,
+}
 
 impl Checker<'_> {
     fn words(&mut self, nodes: &[NodeId], block: &'static Block) {
-        let mut seen = [0_u64; MOST_KEYWORDS / 64];
+        let mut seen = Vec::new();
         let mut titles = HashSet::new();
         for &id in nodes {
             if self.tree.node(id).ignored {
                 continue;
             }
             let head = self.tree.head(id);
-            let Some((number, keyword)) = block.find(self.sources.text(head)) else {
+            let Some((_, keyword)) = block.find(self.sources.text(head)) else {
                 self.unknown(id, head, block);
                 continue;
             };
             self.tree.node_mut(id).keyword = Some(keyword);
-            if let Some(Form::Block(inner)) = self.supported(id, keyword) {
+            self.define(id, keyword);
+            if let Some(Form::Block(inner)) = self.supported(id, keyword, block) {
                 self.block(id, keyword, inner, &mut titles);
             } else if !self.tree.node(id).ignored {
                 self.statement(id, keyword);
             }
-            let (bit, set) = (1 << (number % 64), &mut seen[(number / 64) % (MOST_KEYWORDS / 64)]);
-            if *set & bit != 0 && !keyword.repeats && !self.tree.node(id).ignored {
-                let finding = Finding::warning(
-                    Code::Duplicate,
-                    self.sources.span(head),
-                    format!("`{}` stands more than once in this block", keyword.name),
-                );
-                self.findings.push(finding.assume("the last one counts"));
+            if !keyword.repeats && !self.tree.node(id).ignored {
+                self.only_once(&mut seen, id, today(keyword, block));
             }
-            *set |= bit;
+        }
+    }
+
+    /// Of the statements of one keyword the last one counts.
+    fn only_once(&mut self, seen: &mut Vec<(&'static str, NodeId)>, id: NodeId, keyword: &'static Keyword) {
+        let Some((_, before)) = seen.iter_mut().find(|(name, _)| *name == keyword.name) else {
+            seen.push((keyword.name, id));
+            return;
+        };
+        let span = self.sources.span(self.tree.head(id));
+        let message = format!("`{}` stands more than once in this block", keyword.name);
+        let value = |id: NodeId| self.tree.values(id).first().map(|word| self.sources.text(*word));
+        let assumed = if matches!(keyword.form, Form::Block(_)) && keyword.support == Support::On {
+            "what they say counts together"
+        } else if keyword.name == "state" && value(*before) == Some("MASTER") && value(id) != Some("MASTER") {
+            // keepalived never takes MASTER back.
+            self.tree.node_mut(id).ignored = true;
+            "MASTER"
+        } else {
+            let outdone = std::mem::replace(before, id);
+            self.tree.node_mut(outdone).ignored = true;
+            "the last one counts"
+        };
+        self.findings.push(Finding::warning(Code::Duplicate, span, message).assume(assumed));
+    }
+
+    fn define(&mut self, id: NodeId, keyword: &'static Keyword) {
+        if let Form::Block(block) = keyword.form
+            && block.title == Title::Name
+            && let Some(name) = self.tree.values(id).first()
+        {
+            self.defined.insert((block.name, self.sources.text(*name).to_owned()));
+        }
+    }
+
+    /// Leaves out what refers to nothing.
+    fn resolve(&mut self) {
+        for Reference { to, name, of, assumed } in std::mem::take(&mut self.references) {
+            let text = self.sources.text(name);
+            if self.tree.node(of).ignored || self.defined.contains(&(to, text.to_owned())) {
+                continue;
+            }
+            let known = self.defined.iter().filter(|(kind, _)| *kind == to).map(|(_, name)| name.as_str());
+            let finding = Finding::warning(
+                Code::Undefined,
+                self.sources.span(name),
+                format!("there is no {to} `{text}`"),
+            );
+            self.findings.push(finding.nearest(nearest(text, known)).assume(assumed));
+            self.tree.node_mut(of).ignored = true;
+        }
+    }
+
+    /// Names that the blocks of a virtual service mention.
+    fn refer(&mut self, id: NodeId, block: &'static Block) {
+        let value = |keyword: &str| {
+            let of = |child: &NodeId| self.tree.node(*child).keyword.is_some_and(|k| k.name == keyword);
+            let child = self.tree.children(id).filter(|child| !self.tree.node(*child).ignored).find(of)?;
+            Some((child, self.tree.values(child).first().copied()?))
+        };
+        let (to, name) = match block.name {
+            "FILE_CHECK" => ("track_file", value("track_file")),
+            "BFD_CHECK" => ("bfd_instance", value("name")),
+            "MISC_CHECK" => {
+                if let Some((child, _)) = value("user") {
+                    self.user(child);
+                }
+                return;
+            }
+            _ => return,
+        };
+        let assumed = "the check is not made";
+        self.references.extend(name.map(|(_, name)| Reference { to, name, of: id, assumed }));
+    }
+
+    /// `USER [GROUP]` of a check.
+    fn user(&mut self, id: NodeId) {
+        let words: Vec<&str> = self.tree.values(id).iter().map(|w| self.sources.text(*w)).collect();
+        let written = words.join(" ");
+        let known = self.users.entry(written.clone()).or_insert_with(|| user_exists(&words));
+        if !*known {
+            let span = self.sources.span(self.tree.values(id).first().copied().unwrap_or(self.tree.head(id)));
+            let message = format!("there is no user or group `{written}`");
+            let finding = Finding::warning(Code::Undefined, span, message).assume("the check is not made");
+            self.findings.push(finding.taken_as_written());
         }
     }
 
@@ -89,7 +190,7 @@ impl Checker<'_> {
     }
 
     /// Says what the keyword itself deserves; the form to check when it is used.
-    fn supported(&mut self, id: NodeId, keyword: &'static Keyword) -> Option<Form> {
+    fn supported(&mut self, id: NodeId, keyword: &'static Keyword, block: &'static Block) -> Option<Form> {
         let span = self.sources.span(self.tree.head(id));
         let name = keyword.name;
         match keyword.support {
@@ -139,7 +240,9 @@ impl Checker<'_> {
             } else {
                 "it is read as that"
             };
-            self.findings.push(finding.assume(effect));
+            let finding = finding.assume(effect);
+            let replaced = matches!(keyword.support, Support::Moot(_)) || block.find(instead).is_some();
+            self.findings.push(if replaced { finding } else { finding.taken_as_written() });
         }
         if matches!(keyword.support, Support::Moot(_)) {
             self.tree.node_mut(id).ignored = keyword.instead.is_some();
@@ -182,6 +285,7 @@ impl Checker<'_> {
         }
         if keyword.support == Support::Later {
             self.completeness(id, block);
+            self.refer(id, block);
         }
     }
 
@@ -204,8 +308,10 @@ impl Checker<'_> {
             let span = self.sources.span(first.until(*last));
             let message = format!("extra words after `{}`", keyword.name);
             self.findings.push(Finding::warning(Code::ExtraWords, span, message).assume("they are ignored"));
+            self.tree.truncate(id, 1 + most);
         }
-        let words: Vec<&str> = values.iter().take(most).map(|w| self.sources.text(*w)).collect();
+        let values = self.tree.values(id);
+        let words: Vec<&str> = values.iter().map(|w| self.sources.text(*w)).collect();
         let check = match block.title {
             Title::None => return true,
             _ if words.is_empty() => {
@@ -218,19 +324,32 @@ impl Checker<'_> {
             Title::Service => service(&words),
             Title::Server => endpoint(&words),
         };
-        if let Err((at, why)) = check {
-            let span = self.sources.span(values.get(at).copied().unwrap_or(head));
-            self.findings
-                .push(Finding::warning(Code::BadValue, span, why).assume("the whole block is skipped"));
+        if let Err(complaint) = check {
+            let span = self.sources.span(values.get(complaint.at).copied().unwrap_or(head));
+            let (code, why) = told(complaint.what);
+            self.findings.push(Finding::warning(code, span, why).assume("the whole block is skipped"));
             return false;
+        }
+        if let (Title::Service, ["group", _], Some(name)) = (block.title, words.as_slice(), values.get(1)) {
+            let reference = Reference {
+                to: "virtual_server_group",
+                name: *name,
+                of: id,
+                assumed: "the service is not offered",
+            };
+            self.references.push(reference);
         }
         let first_of_its_name = titles.insert((block.name, words.join(" ")));
         if !first_of_its_name {
             let span = self.sources.span(values.first().copied().unwrap_or(head));
             let message = format!("a second `{} {}`", keyword.name, words.join(" "));
             let served_twice = block.title == Title::Service;
-            let assumed = if served_twice { "both are kept" } else { "the whole block is skipped" };
-            self.findings.push(Finding::warning(Code::Duplicate, span, message).assume(assumed));
+            let finding = Finding::warning(Code::Duplicate, span, message);
+            self.findings.push(if served_twice {
+                finding.assume("both are kept").taken_as_written()
+            } else {
+                finding.assume("the whole block is skipped")
+            });
             return served_twice;
         }
         true
@@ -251,8 +370,19 @@ impl Checker<'_> {
                 continue;
             }
             let words: Vec<&str> = self.tree.words(id).iter().map(|w| self.sources.text(*w)).collect();
-            let complaint = match group_member(&words) {
-                Err((at, why)) => Some((at, Code::BadValue, why)),
+            let checked = group_member(&words);
+            if let Err(Complaint { at, what: What::Extra }) = checked {
+                let first = self.tree.words(id).get(at).copied().unwrap_or(self.tree.head(id));
+                let finding = Finding::warning(Code::ExtraWords, self.sources.span(first), EXTRA);
+                self.findings.push(finding.assume("they are ignored"));
+                self.tree.truncate(id, at);
+                continue;
+            }
+            let complaint = match checked {
+                Err(Complaint { at, what }) => {
+                    let (code, why) = told(what);
+                    Some((at, code, why))
+                }
                 Ok(()) if !seen.insert(words.join(" ")) => {
                     Some((0, Code::Duplicate, format!("`{}` stands here more than once", words.join(" "))))
                 }
@@ -294,12 +424,18 @@ impl Checker<'_> {
         for (names, message, assumed) in missing {
             let needless = by_mark && names.contains(&"protocol");
             if !needless && !has(names) {
-                found.push(Finding::warning(Code::MissingSetting, None, *message).assume(*assumed));
+                let finding = Finding::warning(Code::MissingSetting, None, *message).assume(*assumed);
+                found.push(finding.taken_as_written());
             }
         }
         if by_mark && block.name == "virtual_server" && has(&["protocol"]) {
             let message = "a service by mark takes every protocol";
             found.push(Finding::warning(Code::Conflict, None, message).assume("`protocol` is ignored"));
+            let children: Vec<NodeId> = self.tree.children(id).collect();
+            for child in children {
+                let protocol = self.tree.node(child).keyword.is_some_and(|k| k.name == "protocol");
+                self.tree.node_mut(child).ignored |= protocol;
+            }
         }
         let span = self.sources.span(self.tree.head(id));
         for mut finding in found {
@@ -312,6 +448,7 @@ impl Checker<'_> {
         let problem = match keyword.form {
             Form::Script | Form::OptScript => {
                 let optional = matches!(keyword.form, Form::OptScript);
+                self.quotes(id);
                 self.script(id, optional)
             }
             form => {
@@ -319,7 +456,12 @@ impl Checker<'_> {
                 self.value(form, words)
             }
         };
-        let Some(problem) = problem else { return };
+        let Some(problem) = problem else {
+            if keyword.name == "lvs_sync_daemon" {
+                self.sync_daemon(id);
+            }
+            return;
+        };
         let values = self.tree.values(id);
         let head = self.tree.head(id);
         let span = match problem.at {
@@ -342,6 +484,36 @@ impl Checker<'_> {
         self.findings.push(finding);
         if problem.unusable {
             self.tree.node_mut(id).ignored = true;
+        } else if problem.code == Code::ExtraWords {
+            self.tree.truncate(id, 1 + problem.at.unwrap_or(0));
+        }
+    }
+
+    fn sync_daemon(&mut self, id: NodeId) {
+        let values = self.tree.values(id);
+        let words: Vec<&str> = values.iter().map(|w| self.sources.text(*w)).collect();
+        let name = sync_instance(&words).and_then(|at| values.get(at)).copied();
+        let to = "vrrp_instance";
+        let assumed = "the line is ignored";
+        self.references.extend(name.map(|name| Reference { to, name, of: id, assumed }));
+    }
+
+    /// Quotes of a command line that are never closed.
+    fn quotes(&mut self, id: NodeId) {
+        let rest = self.tree.node(id).rest;
+        let text = self.sources.text(rest);
+        let open = open_quote(text).filter(|at| text.as_bytes().get(*at) == Some(&b'\''));
+        if let Some(at) = open {
+            let span = self.sources.span(rest.part(at, at + 1));
+            let finding = Finding::warning(Code::UnterminatedQuote, span, "a quote that is never closed");
+            self.findings.push(finding.assume("it ends with the line"));
+        }
+        let command = script_words(text).into_iter().next();
+        if let Some(command) = command.filter(|command| is_open(&command.text)) {
+            let span = self.sources.span(rest.part(command.start, command.end));
+            let message = "a quote in this command is never closed";
+            let finding = Finding::warning(Code::UnterminatedQuote, span, message);
+            self.findings.push(finding.assume("it ends with the command"));
         }
     }
 
@@ -403,13 +575,39 @@ impl Checker<'_> {
             ),
             (Form::Words(check) | Form::OptWords(check), Some(_)) => {
                 let words: Vec<&str> = words.iter().map(|w| self.sources.text(*w)).collect();
-                check(&words).err().map(|(at, why)| {
-                    if at >= words.len() { Problem::missing() } else { Problem::bad(at, why) }
+                check(&words).err().map(|complaint| match complaint.what {
+                    _ if complaint.at >= words.len() => Problem::missing(),
+                    What::Extra => Problem::extra(complaint.at),
+                    what => {
+                        let (code, why) = told(what);
+                        Problem { code, ..Problem::bad(complaint.at, why) }
+                    }
                 })
             }
             (Form::Texts | Form::Script | Form::OptScript | Form::Block(_), Some(_)) => None,
         }
     }
+}
+
+const EXTRA: &str = "words that belong to nothing";
+
+/// A complaint in words.
+fn told(what: What) -> (Code, String) {
+    match what {
+        What::Bad(why) => (Code::BadValue, why),
+        What::Extra => (Code::ExtraWords, EXTRA.to_owned()),
+        What::Fork(why) => (Code::ForkWord, why),
+    }
+}
+
+fn user_exists(words: &[&str]) -> bool {
+    let first = words.first().copied().unwrap_or_default();
+    let (user, group) = match first.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (first, words.get(1).copied()),
+    };
+    let there = |group: &str| nix::unistd::Group::from_name(group).is_ok_and(|g| g.is_some());
+    nix::unistd::User::from_name(user).is_ok_and(|u| u.is_some()) && group.is_none_or(there)
 }
 
 /// What is wrong with a statement.
@@ -454,7 +652,7 @@ impl Problem {
             code: Code::ExtraWords,
             assumed: Some("they are ignored".to_owned()),
             unusable: false,
-            ..Self::bad(at, "words that belong to nothing".to_owned())
+            ..Self::bad(at, EXTRA.to_owned())
         }
     }
 

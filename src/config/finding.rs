@@ -95,6 +95,8 @@ pub struct Finding {
     pub nearest: Option<String>,
     /// What Buoy does instead.
     pub assumed: Option<String>,
+    /// See [`Finding::taken_as_written`].
+    as_written: bool,
 }
 
 impl Finding {
@@ -104,7 +106,15 @@ impl Finding {
         span: impl Into<Option<Span>>,
         message: impl Into<String>,
     ) -> Self {
-        Self { severity, code, message: message.into(), span: span.into(), nearest: None, assumed: None }
+        Self {
+            severity,
+            code,
+            message: message.into(),
+            span: span.into(),
+            nearest: None,
+            assumed: None,
+            as_written: false,
+        }
     }
 
     pub fn error(code: Code, span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
@@ -123,6 +133,19 @@ impl Finding {
     pub fn assume(mut self, what: impl Into<String>) -> Self {
         self.assumed = Some(what.into());
         self
+    }
+
+    /// The text is taken as it stands: what is odd is that it is so, or that this machine lacks something. There is
+    /// nothing to be written otherwise, so that it is no error in TOML either.
+    #[must_use]
+    pub(super) fn taken_as_written(mut self) -> Self {
+        self.as_written = true;
+        self
+    }
+
+    /// Whether what is read is not what is written.
+    pub(super) fn is_amended(&self) -> bool {
+        self.severity == Severity::Warning && !self.as_written
     }
 
     #[must_use]
@@ -183,10 +206,10 @@ impl Findings {
         self.list.iter().filter(|f| f.severity == severity).count()
     }
 
-    /// `--strict`: every warning becomes an error.
-    pub(crate) fn make_strict(&mut self, except: &[Code]) {
+    /// Makes errors of the warnings that are chosen.
+    pub(crate) fn make_errors(&mut self, chosen: impl Fn(&Finding) -> bool) {
         for finding in &mut self.list {
-            if finding.severity == Severity::Warning && !except.contains(&finding.code) {
+            if finding.severity == Severity::Warning && chosen(finding) {
                 finding.severity = Severity::Error;
             }
         }
@@ -210,7 +233,11 @@ impl<'a> IntoIterator for &'a Findings {
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // A typo is one or two letters, more only in long words; comparing case-insensitively finds `STATE`.
     let lower = word.to_lowercase();
-    let allowed = (word.chars().count() / 4).clamp(1, 4);
+    // Names of one or two letters are all alike.
+    let allowed = match word.chars().count() {
+        0..=2 => 0,
+        letters => (letters / 4).clamp(1, 4),
+    };
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k))

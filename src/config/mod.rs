@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod diagnostic;
+mod edit;
 mod finding;
 pub mod kept;
 pub mod plan;
@@ -108,11 +109,10 @@ pub fn load_text(path: &Path, text: &str, options: &LoadOptions<'_>) -> Loaded {
 fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions<'_>) -> Loaded {
     let mut sources = Sources::default();
     let mut findings = Findings::default();
-    let (text, valid) = reader::decode(bytes);
+    let (text, oddity) = reader::decode(bytes);
     let file = sources.add(path, text);
-    if !valid {
-        let finding = Finding::warning(Code::NotUtf8, Span::new(file, 0, 0), "the file is not UTF-8");
-        findings.push(finding.assume("the odd bytes are replaced"));
+    if let Some(oddity) = oddity {
+        findings.push(oddity.finding(Span::new(file, 0, 0), "the file"));
     }
     let syntax = Syntax::of(path);
     let in_toml = syntax == Syntax::Toml;
@@ -130,6 +130,10 @@ fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions<'_>) -> Loaded 
     }
     check::check(&mut tree, syntax, &sources, &mut findings);
     let unusable = nothing_known(&tree) && !findings.is_empty();
+    if unusable {
+        let message = format!("{} is no configuration: not one word in it is known", path.display());
+        findings.push(Finding::error(Code::Unreadable, None, message));
+    }
     let mut loaded = Loaded { plan: None, findings, sources, unusable, tree };
     loaded.build(options, in_toml);
     loaded
@@ -140,14 +144,14 @@ impl Loaded {
         let Self { findings, sources, tree, .. } = self;
         match settings::read(tree, sources) {
             Ok(settings) => {
-                let mut plan = build::plan(&settings, options, findings);
+                let (mut plan, edits) = build::plan(&settings, options, findings);
                 if options.strict || plan.global.config_strict {
-                    findings.make_strict(&[]);
+                    findings.make_errors(|_| true);
                 } else if in_toml {
-                    // Interfaces come and go: a director must start before its network is complete.
-                    findings.make_strict(&[Code::MissingInterface]);
+                    findings.make_errors(Finding::is_amended);
                 }
                 if findings.worst() < Some(Severity::Error) {
+                    edits.apply(tree, sources);
                     if options.keep_blocks {
                         plan.kept = write::kept(tree, sources);
                     }
@@ -159,9 +163,15 @@ impl Loaded {
         self.findings.sort();
     }
 
+    /// Whether there is not one statement in it: no file at all would say as much.
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
     /// The configuration in the other syntax, or the same one tidied.
     ///
-    /// Lines that a finding says are ignored are left out.
+    /// Where there is a plan, what is written has the same one, in either syntax. What a finding says is ignored is
+    /// left out, and what was assumed is written, unless it is this machine that lacks something.
     pub fn write(&self, syntax: Syntax) -> String {
         write::write(&self.tree, &self.sources, syntax)
     }

@@ -11,6 +11,8 @@ use super::schema::{Block, Content, Form, ROOT, Support};
 use super::*;
 use crate::host::desired::{Insert, RuleAction};
 
+mod oddities;
+
 fn options<'a>() -> LoadOptions<'a> {
     LoadOptions {
         config_id: Some("here"),
@@ -508,7 +510,7 @@ fn words_of_forks_are_named_as_such() {
     let text = "virtual_server 10.0.0.1 80 {\nlb_algo rr\nlb_kind FNAT\nprotocol TCP\nladdr_group_name l\nsyn_proxy\n\
                 real_server 10.0.0.2 80 {\n}\n}\nlocal_address_group l {\n10.0.0.3\n}\n";
     let loaded = load(text);
-    assert_eq!(loaded.findings.iter().filter(|f| f.code == Code::ForkWord).count(), 3, "{}", said(&loaded));
+    assert_eq!(loaded.findings.iter().filter(|f| f.code == Code::ForkWord).count(), 4, "{}", said(&loaded));
     assert!(said(&loaded).contains("forwarding methods of the LVS-FNAT and DPVS forks"));
 }
 

@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeFloat, DeInteger, DeString, DeTable, DeValue};
 
 use super::finding::{Code, Finding, Findings, nearest};
-use super::reader::{quoted, quoted_command, split_words};
+use super::reader::{is_expanded, quoted, quoted_command, split_words};
 use super::schema::{Block, Content, Form, Keyword, ROOT, Title};
 use super::source::{Place, Sources, Span, Word};
 use super::tree::{Builder, Tree};
@@ -139,8 +139,10 @@ impl Reader<'_> {
         for item in items {
             match item.get_ref() {
                 DeValue::String(text) => {
+                    let before = self.findings.len();
                     let words = self.split(text, item);
                     match words.first() {
+                        None if self.findings.len() > before => {}
                         Some(first) => self.builder.statement(&words, first.part(0, 0)),
                         None => {
                             let message = format!("an empty entry in `{}`", block.name);
@@ -167,6 +169,7 @@ impl Reader<'_> {
 
     fn statement(&mut self, head: Word, keyword: &'static Keyword, value: &Value<'_>) {
         let form = keyword.form;
+        let before = self.findings.len();
         let optional = matches!(
             form,
             Form::OptText | Form::OptInt(..) | Form::OptSeconds(..) | Form::OptWords(_) | Form::OptScript
@@ -183,9 +186,15 @@ impl Reader<'_> {
                 vec![self.word(if *on { "true" } else { "false" }, value.span())]
             }
             (Form::Bool, _) => return self.wrong(value, "true or false"),
-            (_, DeValue::Integer(n)) => vec![self.word(&n.to_string(), value.span())],
-            (_, DeValue::Float(n)) => vec![self.word(n.as_str(), value.span())],
+            (_, DeValue::Integer(n)) => vec![self.word(&decimal(n), value.span())],
+            (_, DeValue::Float(n)) => match without_exponent(n) {
+                Some(text) => vec![self.word(&text, value.span())],
+                None => return self.wrong(value, "a number"),
+            },
             (_, DeValue::String(_)) if number => return self.wrong(value, "a number"),
+            (Form::Script | Form::OptScript, DeValue::String(command)) if !fits(command) => {
+                return self.too_long(value);
+            }
             (Form::Script | Form::OptScript, DeValue::String(command)) => {
                 let rest = self.word(&quoted_command(command), value.span());
                 self.builder.statement(&[head, rest], rest);
@@ -196,6 +205,12 @@ impl Reader<'_> {
                 let Some((command, identity)) = strings.as_deref().and_then(<[&str]>::split_first) else {
                     return self.wrong(value, "an array of command, user and group");
                 };
+                if !fits(command) {
+                    return self.too_long(value);
+                }
+                if identity.iter().any(|word| !is_word(word)) {
+                    return self.no_word(value);
+                }
                 let identity: String = identity.iter().map(|word| format!(" {}", quoted(word))).collect();
                 let rest = self.word(&(quoted_command(command) + &identity), value.span());
                 self.builder.statement(&[head, rest], rest);
@@ -210,7 +225,7 @@ impl Reader<'_> {
                 for item in items.iter() {
                     match item.get_ref() {
                         DeValue::String(text) => words.extend(self.plain_word(text, item)),
-                        DeValue::Integer(n) => words.push(self.word(&n.to_string(), item.span())),
+                        DeValue::Integer(n) => words.push(self.word(&decimal(n), item.span())),
                         _ => return self.wrong(item, "a string"),
                     }
                 }
@@ -218,6 +233,10 @@ impl Reader<'_> {
             }
             _ => return self.wrong(value, "a string, a number or a switch"),
         };
+        // A word that cannot be used has been told.
+        if self.findings.len() > before {
+            return;
+        }
         let all: Vec<Word> = std::iter::once(head).chain(words).collect();
         self.builder.statement(&all, head.part(0, 0));
     }
@@ -260,21 +279,76 @@ impl Reader<'_> {
         self.word(text, value.span())
     }
 
-    /// A string that is one word. The other syntax has no way to write a quote or a line break in one.
+    /// A string that is one word.
     fn plain_word(&mut self, text: &str, value: &Value<'_>) -> Option<Word> {
-        if text.contains(['"', '\n', '\r', '\0']) {
-            let message = "this word may hold neither double quotes nor line breaks";
-            let span = self.place(value.span());
-            self.findings.push(Finding::error(Code::BadValue, span, message));
+        if !fits(text) {
+            self.too_long(value);
+            return None;
+        }
+        if !is_word(text) {
+            self.no_word(value);
             return None;
         }
         Some(self.content(text, value))
     }
 
-    fn split(&mut self, text: &str, value: &Value<'_>) -> Vec<Word> {
-        let whole = self.content(text, value);
-        split_words(text).into_iter().map(|range| whole.part(range.start, range.end)).collect()
+    fn no_word(&mut self, value: &Value<'_>) {
+        let message = "this word may hold neither double quotes nor line breaks, nor what keepalived's syntax would \
+                       expand, like `${_HASH}`";
+        let span = self.place(value.span());
+        self.findings.push(Finding::error(Code::BadValue, span, message));
     }
+
+    fn too_long(&mut self, value: &Value<'_>) {
+        let message = format!("this may have {MOST_BYTES} bytes at most, and no NUL");
+        let span = self.place(value.span());
+        self.findings.push(Finding::error(Code::LineTooLong, span, message));
+    }
+
+    fn split(&mut self, text: &str, value: &Value<'_>) -> Vec<Word> {
+        if !fits(text) {
+            self.too_long(value);
+            return Vec::new();
+        }
+        let whole = self.content(text, value);
+        let Some(ranges) = split_words(text) else {
+            self.wrong(value, "words without braces, and with every quote closed,");
+            return Vec::new();
+        };
+        if ranges.iter().any(|range| !text.get(range.clone()).is_some_and(is_word)) {
+            self.no_word(value);
+            return Vec::new();
+        }
+        ranges.into_iter().map(|range| whole.part(range.start, range.end)).collect()
+    }
+}
+
+/// Longest text: a line of keepalived's syntax, which a configuration can be converted to, holds little more even when
+/// it is put together from definitions, and escapes make it longer.
+const MOST_BYTES: usize = 8 * 1024;
+
+fn fits(text: &str) -> bool {
+    text.len() <= MOST_BYTES && !text.contains('\0')
+}
+
+/// Whether a text can be one word in keepalived's syntax.
+fn is_word(text: &str) -> bool {
+    !text.contains(['"', '\n', '\r']) && !is_expanded(text)
+}
+
+/// An integer of any base in decimal.
+fn decimal(n: &DeInteger<'_>) -> String {
+    i128::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| n.to_string(), |n| n.to_string())
+}
+
+/// A number with a fraction as the other syntax has it.
+fn without_exponent(n: &DeFloat<'_>) -> Option<String> {
+    let text = n.as_str().trim_start_matches('+');
+    if !text.contains(['e', 'E']) {
+        return (!text.contains(['i', 'n'])).then(|| text.to_owned());
+    }
+    // Beyond this no setting has any use for the number.
+    text.parse().ok().filter(|n: &f64| n.abs() < 1e15).map(|n| n.to_string())
 }
 
 /// Blocks that others refer to come before those, wherever they stand in the file.

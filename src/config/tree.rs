@@ -8,11 +8,13 @@ use crate::config::schema::Keyword;
 use crate::config::source::{Sources, Word};
 
 pub(crate) type NodeId = usize;
+/// A word by its number in the whole tree.
+pub(crate) type WordId = u32;
 
 /// A statement, or a block with its content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
-    first_word: u32,
+    first_word: WordId,
     word_count: u32,
     /// Everything behind the first word as it is written, quotes included.
     pub(crate) rest: Word,
@@ -52,6 +54,35 @@ impl Tree {
         let node = &self.nodes[id];
         let first = node.first_word as usize;
         self.words.get(first..first + node.word_count as usize).unwrap_or(&[])
+    }
+
+    pub(crate) fn first_word(&self, id: NodeId) -> WordId {
+        self.nodes[id].first_word
+    }
+
+    /// All words of a node with their numbers.
+    pub(crate) fn numbered_words(&self, id: NodeId) -> impl Iterator<Item = (WordId, Word)> + '_ {
+        (self.first_word(id)..).zip(self.words(id).iter().copied())
+    }
+
+    /// The node that a word is of.
+    pub(crate) fn node_of(&self, word: WordId) -> Option<NodeId> {
+        self.nodes.partition_point(|node| node.first_word <= word).checked_sub(1)
+    }
+
+    /// Leaves out the words of a node from this number of its words on.
+    pub(crate) fn truncate(&mut self, id: NodeId, words: usize) {
+        let node = &mut self.nodes[id];
+        node.word_count = node.word_count.min(u32::try_from(words).unwrap_or(u32::MAX));
+    }
+
+    /// Gives a node other words.
+    pub(crate) fn set_words(&mut self, id: NodeId, words: &[Word], rest: Word) {
+        let node = &mut self.nodes[id];
+        node.first_word = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        node.word_count = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        node.rest = rest;
+        self.words.extend_from_slice(words);
     }
 
     /// The words behind the keyword.

@@ -4,13 +4,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::Build;
-use super::entry::{Cursor, Unusable, unusable};
+use super::entry::{Cursor, Once, Unusable, unusable};
 use super::names::List;
 use crate::config::finding::{Code, Finding};
 use crate::config::schema::Entries;
 use crate::config::settings::{Text, Words};
 use crate::config::value;
 use crate::host::desired::Address;
+
+/// Of these a line takes one.
+const ONCE: Once =
+    &[&["brd", "broadcast"], &["scope"], &["label"], &["peer"], &["preferred_lft"], &["track_group"]];
 
 /// An address line, and the track group of a static one.
 pub(super) struct AddressLine {
@@ -27,7 +31,7 @@ impl Build<'_> {
         entries: Entries,
     ) -> Option<AddressLine> {
         let line = self.address_line(words, dev, entries);
-        line.map_err(|finding| self.findings.push(*finding)).ok()
+        self.or_nothing(words, line)
     }
 
     fn address_line(
@@ -46,6 +50,9 @@ impl Build<'_> {
         };
         let (ip, prefix_len) = self.address_and_length(first)?;
         let mut track_group = None;
+        let mut has_dev = false;
+        let mut broadcast = None;
+        let mut preferred = None;
         let mut address = Address {
             ip,
             prefix_len,
@@ -59,20 +66,30 @@ impl Build<'_> {
             mngtmpaddr: false,
             noprefixroute: false,
             autojoin: false,
-            // A host address of IPv6 is never to be chosen as a source.
-            preferred: (ip.is_ipv6() && prefix_len == 128).then_some(0),
+            preferred: None,
             tracked: true,
             own_vmac: false,
         };
-        while let Some(option) = cursor.next() {
+        while let Some(option) = cursor.option() {
             match &*option.value {
-                "dev" => address.dev = self.dev(&mut cursor, option)?,
-                "brd" | "broadcast" => self.broadcast(&mut address, &mut cursor, option)?,
+                "dev" if has_dev => return Err(unusable(option, "an address is on one interface")),
+                "dev" => {
+                    address.dev = self.dev(&mut cursor, option)?;
+                    has_dev = true;
+                }
+                "brd" | "broadcast" => {
+                    let word = cursor.value(option)?;
+                    if ip.is_ipv6() {
+                        self.no_such_family(&cursor, option, "IPv6 has no broadcast addresses");
+                        continue;
+                    }
+                    broadcast = Some(word);
+                }
                 "scope" => {
                     let scope = self.named(&mut cursor, option, List::Scopes, 255);
-                    let Some(scope) = self.or_without(scope) else { continue };
+                    let Some(scope) = self.or_without(&cursor, option, scope) else { continue };
                     if ip.is_ipv6() {
-                        self.no_such_family(option, "IPv6 addresses have no scope of their own");
+                        self.no_such_family(&cursor, option, "IPv6 addresses have no scope of their own");
                     } else {
                         address.scope = u8::try_from(scope).ok();
                     }
@@ -90,14 +107,13 @@ impl Build<'_> {
                     let peer = peer.ok_or_else(|| {
                         unusable(word, format!("`{}` is not an address of the same family", word.value))
                     });
-                    let Some((peer, len)) = self.or_without(peer) else { continue };
+                    let Some((peer, len)) = self.or_without(&cursor, option, peer) else { continue };
                     address.peer = Some(peer);
-                    if let Some(len) = len.filter(|_| word.value.contains('/')) {
-                        address.prefix_len = len;
-                    }
+                    address.prefix_len = self.peer_length(first, word, (peer, len));
                 }
                 "home" | "-nodad" | "mngtmpaddr" if ip.is_ipv4() => {
-                    self.no_such_family(option, &format!("`{}` is for IPv6 addresses", option.value));
+                    let message = format!("`{}` is for IPv6 addresses", option.value);
+                    self.no_such_family(&cursor, option, &message);
                 }
                 "home" => address.home = true,
                 "-nodad" => address.dad = true,
@@ -110,19 +126,25 @@ impl Build<'_> {
                     track_group = Some(cursor.value(option)?.clone())
                 }
                 "preferred_lft" => {
-                    if cursor.accept(&["forever"]).is_some() {
-                        address.preferred = None;
-                        continue;
-                    }
-                    let seconds = cursor.number32(option, 0, u32::MAX);
-                    address.preferred = self.or_without(seconds).or(address.preferred);
+                    preferred = if cursor.accept(&["forever"]).is_some() {
+                        Some(None)
+                    } else {
+                        let seconds = cursor.number32(option, 0, u32::MAX);
+                        let Some(seconds) = self.or_without(&cursor, option, seconds) else { continue };
+                        Some(Some(seconds))
+                    };
                 }
                 _ => {
                     let unknown = self.unknown_option(option, entries.options());
-                    self.or_without::<()>(Err(unknown));
+                    self.or_without::<()>(&cursor, option, Err(unknown));
                 }
             }
+            self.once(&cursor, option, ONCE);
         }
+        address.broadcast = broadcast.map(|word| broadcast_of(ip, address.prefix_len, word)).transpose()?;
+        // A host address of IPv6 is never to be chosen as a source.
+        let host = (ip.is_ipv6() && address.prefix_len == 128).then_some(0);
+        address.preferred = preferred.unwrap_or(host);
         if address.dev.is_empty() {
             return Err(unusable(
                 first,
@@ -132,30 +154,39 @@ impl Build<'_> {
         Ok(AddressLine { address, track_group })
     }
 
-    fn broadcast(
-        &mut self,
-        address: &mut Address,
-        cursor: &mut Cursor<'_>,
-        option: &Text,
-    ) -> Result<(), Unusable> {
-        let word = cursor.value(option)?;
-        let IpAddr::V4(ip) = address.ip else {
-            self.no_such_family(option, "IPv6 has no broadcast addresses");
-            return Ok(());
-        };
-        let host = u32::MAX.checked_shr(u32::from(address.prefix_len)).unwrap_or(0);
-        address.broadcast = Some(match &*word.value {
-            "+" => Ipv4Addr::from_bits(ip.to_bits() | host),
-            "-" => Ipv4Addr::from_bits(ip.to_bits() & !host),
-            text => text
-                .parse()
-                .map_err(|_| unusable(word, format!("`{text}` is not an IPv4 address, `+` or `-`")))?,
-        });
-        Ok(())
+    /// The length of an address with a peer is the peer's: that of a host when it has none.
+    fn peer_length(&mut self, first: &Text, word: &Text, (peer, len): (IpAddr, Option<u8>)) -> u8 {
+        let host = if peer.is_ipv4() { 32 } else { 128 };
+        let assumed = format!("{peer}/{host}");
+        if len.is_none() {
+            self.warn(Code::OutOfRange, word.span, "a prefix length that cannot be", &assumed);
+            self.write_instead(word, &[&assumed]);
+        }
+        let len = len.unwrap_or(host);
+        if let Some((ip, written)) = first.value.split_once('/')
+            && written.parse() != Ok(len)
+        {
+            let message = "an address with a peer has the prefix length of the peer";
+            self.warn(Code::Conflict, first.span, message, &format!("/{len}"));
+            self.write_instead(first, &[ip]);
+        }
+        len
     }
 
-    fn no_such_family(&mut self, option: &Text, message: &str) {
-        self.findings
-            .push(Finding::warning(Code::Conflict, option.span, message).assume("the option is ignored"));
+    fn no_such_family(&mut self, cursor: &Cursor<'_>, option: &Text, message: &str) {
+        self.warn(Code::Conflict, option.span, message, "the option is ignored");
+        self.ignore_option(cursor, option);
+    }
+}
+
+/// An address, or the one of all ones or all zeros in the host part.
+fn broadcast_of(ip: IpAddr, prefix_len: u8, word: &Text) -> Result<Ipv4Addr, Unusable> {
+    let host = u32::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+    match (ip, &*word.value) {
+        (IpAddr::V4(ip), "+") => Ok(Ipv4Addr::from_bits(ip.to_bits() | host)),
+        (IpAddr::V4(ip), "-") => Ok(Ipv4Addr::from_bits(ip.to_bits() & !host)),
+        (_, text) => {
+            text.parse().map_err(|_| unusable(word, format!("`{text}` is not an IPv4 address, `+` or `-`")))
+        }
     }
 }

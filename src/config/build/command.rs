@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::Build;
-use crate::config::finding::{Code, Finding};
+use super::{Build, ScriptUser};
+use crate::config::finding::Code;
 use crate::config::plan::{Command, User};
 use crate::config::reader::arguments;
 use crate::config::settings::{Text, Words};
@@ -22,12 +22,13 @@ impl Build<'_> {
         let (command, identity) = words.split_first()?;
         let (names, more) = identity.split_at(identity.len().min(2));
         if let Some(extra) = more.first() {
-            let finding = Finding::warning(Code::ExtraWords, extra.span, "words behind user and group");
-            self.findings.push(finding.assume("they are ignored; arguments belong inside the quotes"));
+            self.extra(extra, "words behind user and group");
+            let kept: Vec<&str> = words.iter().take(1 + names.len()).map(|word| &*word.value).collect();
+            self.edits.command(command.at, &kept);
         }
         let user = match names {
             [] => self.default_user(command)?,
-            names => Some(self.user(names)?),
+            names => Some(self.identity(names, "the script is not run")?),
         };
         self.runnable(command, user)
     }
@@ -36,18 +37,32 @@ impl Build<'_> {
     pub(super) fn command_of(&mut self, words: &Words, user: Option<&Words>) -> Option<Command> {
         let (command, more) = words.split_first()?;
         if let Some(extra) = more.first() {
-            let finding = Finding::warning(Code::ExtraWords, extra.span, "words behind the command");
-            self.findings.push(finding.assume("they are ignored; arguments belong inside the quotes"));
+            self.extra(extra, "words behind the command");
+            self.edits.command(command.at, &[&command.value]);
         }
         let user = match user {
-            Some(names) => Some(self.user(names)?),
+            Some(names) => Some(self.user(names, "the script is not run")?),
             None => self.default_user(command)?,
         };
         self.runnable(command, user)
     }
 
-    /// `USER [GROUP]` or `USER:GROUP`.
-    pub(super) fn user(&mut self, names: &[Text]) -> Option<User> {
+    /// User and group of a line whose quotes let them hold anything; what nobody can be called is not written.
+    pub(super) fn identity(&mut self, names: &[Text], otherwise: &str) -> Option<User> {
+        let Some(name) = impossible_name(names) else { return self.user(names, otherwise) };
+        let message = format!("nobody can be called `{}`", name.value);
+        self.warn(Code::BadValue, name.span, &message, otherwise);
+        self.leave_out(name);
+        None
+    }
+
+    fn extra(&mut self, extra: &Text, message: &str) {
+        let assumed = "they are ignored; arguments belong inside the quotes";
+        self.warn(Code::ExtraWords, extra.span, message, assumed);
+    }
+
+    /// `USER [GROUP]` or `USER:GROUP`, with what follows when there is no such user.
+    pub(super) fn user(&mut self, names: &[Text], otherwise: &str) -> Option<User> {
         let first = names.first()?;
         let (name, group) = match (first.value.split_once(':'), names.get(1)) {
             (Some((name, group)), None) => (name, Some(group)),
@@ -55,8 +70,7 @@ impl Build<'_> {
         };
         let found = nix::unistd::User::from_name(name).ok().flatten();
         let Some(found) = found else {
-            let finding = Finding::warning(Code::Undefined, first.span, format!("there is no user `{name}`"));
-            self.findings.push(finding.assume("the script is not run"));
+            self.doubt(Code::Undefined, first.span, &format!("there is no user `{name}`"), otherwise);
             return None;
         };
         let gid = match group {
@@ -65,9 +79,7 @@ impl Build<'_> {
                 Some(group) => group.gid,
                 None => {
                     let span = names.get(1).unwrap_or(first).span;
-                    let finding =
-                        Finding::warning(Code::Undefined, span, format!("there is no group `{group}`"));
-                    self.findings.push(finding.assume("the script is not run"));
+                    self.doubt(Code::Undefined, span, &format!("there is no group `{group}`"), otherwise);
                     return None;
                 }
             },
@@ -78,18 +90,23 @@ impl Build<'_> {
     /// `script_user`, else keepalived's own; `None` outside says that the script may not be run.
     #[expect(clippy::option_option, reason = "outer: may it run at all; inner: as whom, if not as ourselves")]
     fn default_user(&mut self, command: &Text) -> Option<Option<User>> {
-        if let Some(user) = &self.script_user {
-            return Some(Some(user.clone()));
+        match &self.script_user {
+            ScriptUser::Set(user) => return Some(Some(user.clone())),
+            ScriptUser::Missing => {
+                let message = "there is no user for this script: `script_user` names none that exists";
+                self.doubt(Code::Script, command.span, message, "the script is not run");
+                return None;
+            }
+            ScriptUser::Unset => {}
         }
         if let Some(user) = nix::unistd::User::from_name(SCRIPT_USER).ok().flatten() {
             let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
             return Some(Some(User { name: Arc::from(SCRIPT_USER), uid, gid }));
         }
         if self.script_security {
-            let message = "`enable_script_security` needs a user for this script: `script_user` names none that exists, \
-                           and there is no user `keepalived_script`";
-            let finding = Finding::warning(Code::ScriptSecurity, command.span, message);
-            self.findings.push(finding.assume("the script is not run"));
+            let message = "`enable_script_security` needs a user for this script: there is no `script_user`, \
+                           and no user `keepalived_script`";
+            self.doubt(Code::ScriptSecurity, command.span, message, "the script is not run");
             return None;
         }
         Some(None)
@@ -98,8 +115,7 @@ impl Build<'_> {
     fn runnable(&mut self, command: &Text, user: Option<User>) -> Option<Command> {
         let mut argv: Vec<Arc<str>> = arguments(&command.value).into_iter().map(Arc::from).collect();
         let Some(program) = argv.first_mut().filter(|p| !p.is_empty()) else {
-            let finding = Finding::warning(Code::Script, command.span, "an empty command");
-            self.findings.push(finding.assume("nothing is run"));
+            self.doubt(Code::Script, command.span, "an empty command", "nothing is run");
             return None;
         };
         // `</path` asks only whether a file can be opened.
@@ -114,8 +130,7 @@ impl Build<'_> {
     fn fit(&mut self, command: &Text, program: &Arc<str>, user: Option<&User>) -> Option<Arc<str>> {
         let Some(path) = locate(program) else {
             let message = format!("`{program}` does not exist or is not executable");
-            let finding = Finding::warning(Code::Script, command.span, message);
-            self.findings.push(finding.assume("it is not run"));
+            self.doubt(Code::Script, command.span, &message, "it is not run");
             return None;
         };
         let as_root = user.map_or_else(|| nix::unistd::geteuid().is_root(), |u| u.uid == 0);
@@ -126,19 +141,20 @@ impl Build<'_> {
         if !self.script_security && !self.said_insecure {
             self.said_insecure = true;
             let message = "scripts run as root without `enable_script_security`";
-            let finding = Finding::warning(Code::ScriptSecurity, command.span, message);
-            self.findings.push(finding.assume("they are run"));
+            self.doubt(Code::ScriptSecurity, command.span, message, "they are run");
         }
         let Some(weak) = weak_component(&path) else { return Some(pinned) };
         let message = format!("`{program}` runs as root, and others than root may change {}", weak.display());
-        let finding = Finding::warning(Code::ScriptSecurity, command.span, message);
-        self.findings.push(finding.assume(if self.script_security {
-            "it is not run"
-        } else {
-            "it is run all the same"
-        }));
+        let assumed = if self.script_security { "it is not run" } else { "it is run all the same" };
+        self.doubt(Code::ScriptSecurity, command.span, &message, assumed);
         (!self.script_security).then_some(pinned)
     }
+}
+
+/// The first name that nobody can have.
+pub(super) fn impossible_name(names: &[Text]) -> Option<&Text> {
+    let odd = |c: char| c.is_ascii_whitespace() || c.is_ascii_control() || "\"'\\$".contains(c);
+    names.iter().find(|name| name.value.is_empty() || name.value.contains(odd))
 }
 
 /// The executable file that a command names.

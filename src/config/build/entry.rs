@@ -8,7 +8,7 @@ use buoy_vrrp::Family;
 
 use super::Build;
 use super::names::List;
-use crate::config::finding::{Code, Finding, nearest};
+use crate::config::finding::{Code, Finding, Severity, nearest};
 use crate::config::settings::{Text, Words};
 use crate::config::source::Span;
 use crate::config::value;
@@ -16,9 +16,16 @@ use crate::host::desired::Prefix;
 
 /// A place in the words of an entry.
 pub(super) struct Cursor<'w> {
+    all: &'w [Text],
     words: std::slice::Iter<'w, Text>,
-    last: Option<&'w Text>,
+    /// Where the options begin that were met so far.
+    options: Vec<usize>,
+    /// What an option without its value is: keepalived dies of one in a route or rule and of no other.
+    missing: Severity,
 }
+
+/// Spellings of one option, for every option of which a line takes only one.
+pub(super) type Once = &'static [&'static [&'static str]];
 
 /// Why a line is dropped.
 pub(super) type Unusable = Box<Finding>;
@@ -27,15 +34,51 @@ pub(super) fn unusable(word: &Text, message: impl Into<String>) -> Unusable {
     Box::new(Finding::warning(Code::BadValue, word.span, message).assume("the line is ignored"))
 }
 
+/// A number that cannot be, or a name that is not in the lists of this machine: it may be in those of another.
+fn unknown_name(word: &Text, message: String) -> Unusable {
+    let finding = unusable(word, message);
+    let number = word.value.starts_with(|c: char| c.is_ascii_digit());
+    if number { finding } else { Box::new(finding.taken_as_written()) }
+}
+
 impl<'w> Cursor<'w> {
     pub(super) fn new(words: &'w Words) -> Self {
-        Self { words: words.iter(), last: None }
+        Self { all: words, words: words.iter(), options: Vec::new(), missing: Severity::Warning }
+    }
+
+    pub(super) fn of_route_or_rule(words: &'w Words) -> Self {
+        Self { missing: Severity::Error, ..Self::new(words) }
+    }
+
+    /// The next word, as the beginning of an option.
+    pub(super) fn option(&mut self) -> Option<&'w Text> {
+        self.options.push(self.position());
+        self.next()
+    }
+
+    fn position(&self) -> usize {
+        self.all.len() - self.words.len()
     }
 
     pub(super) fn next(&mut self) -> Option<&'w Text> {
-        let word = self.words.next();
-        self.last = word.or(self.last);
-        word
+        self.words.next()
+    }
+
+    /// The words from `option` up to here.
+    pub(super) fn since(&self, option: &Text) -> &'w [Text] {
+        let end = self.position();
+        let start = self.all.iter().position(|word| word.at == option.at).unwrap_or(end);
+        self.all.get(start..end).unwrap_or(&[])
+    }
+
+    /// The words of an option that stood before `option` and says the same.
+    fn before(&self, option: &Text, once: Once) -> Option<&'w [Text]> {
+        let same = once.iter().find(|spellings| spellings.contains(&&*option.value))?;
+        self.options.windows(2).rev().find_map(|bounds| {
+            let [start, end] = bounds else { return None };
+            let words = self.all.get(*start..*end)?;
+            same.contains(&&*words.first()?.value).then_some(words)
+        })
     }
 
     pub(super) fn peek(&self) -> Option<&'w Text> {
@@ -50,7 +93,13 @@ impl<'w> Cursor<'w> {
 
     /// The value behind an option.
     pub(super) fn value(&mut self, option: &Text) -> Result<&'w Text, Unusable> {
-        self.next().ok_or_else(|| unusable(option, format!("`{}` without its value", option.value)))
+        self.next().ok_or_else(|| {
+            let message = format!("`{}` without its value", option.value);
+            match self.missing {
+                Severity::Error => Box::new(Finding::error(Code::MissingValue, option.span, message)),
+                _ => unusable(option, message),
+            }
+        })
     }
 
     pub(super) fn parsed<T: FromStr>(&mut self, option: &Text, what: &str) -> Result<T, Unusable> {
@@ -114,15 +163,57 @@ impl Build<'_> {
             .ok_or_else(|| unusable(word, format!("`{}` is not an address or network", word.value)))?;
         let host = if ip.is_ipv4() { 32 } else { 128 };
         let len = len.unwrap_or_else(|| {
-            self.warn(Code::OutOfRange, word.span, "a prefix length that cannot be", &format!("{ip}/{host}"));
+            let assumed = format!("{ip}/{host}");
+            self.warn(Code::OutOfRange, word.span, "a prefix length that cannot be", &assumed);
+            self.write_instead(word, &[&assumed]);
             host
         });
         Ok((ip, len))
     }
 
+    /// What was read, or nothing where the whole entry is of no use.
+    pub(super) fn or_nothing<T>(&mut self, entry: &Words, read: Result<T, Unusable>) -> Option<T> {
+        let finding = match read {
+            Ok(value) => return Some(value),
+            Err(finding) => finding,
+        };
+        if finding.is_amended() {
+            entry.first().into_iter().for_each(|first| self.leave_out(first));
+        }
+        self.findings.push(*finding);
+        None
+    }
+
     /// An option that cannot be used, in a line that keepalived keeps all the same.
-    pub(super) fn or_without<T>(&mut self, read: Result<T, Unusable>) -> Option<T> {
-        read.map_err(|finding| self.findings.push(finding.assume("the line stands without it"))).ok()
+    pub(super) fn or_without<T>(
+        &mut self,
+        cursor: &Cursor<'_>,
+        option: &Text,
+        read: Result<T, Unusable>,
+    ) -> Option<T> {
+        let finding = match read {
+            Ok(value) => return Some(value),
+            Err(finding) => finding.assume("the line stands without it"),
+        };
+        if finding.is_amended() {
+            self.ignore_option(cursor, option);
+        }
+        self.findings.push(finding);
+        None
+    }
+
+    /// An option that was read and has no effect.
+    pub(super) fn ignore_option(&mut self, cursor: &Cursor<'_>, option: &Text) {
+        cursor.since(option).iter().for_each(|word| self.write_instead(word, &[]));
+    }
+
+    /// Says so when the line has this option already.
+    pub(super) fn once(&mut self, cursor: &Cursor<'_>, option: &Text, once: Once) {
+        if let Some(before) = cursor.before(option, once) {
+            let message = format!("`{}` stands more than once in this line", option.value);
+            self.warn(Code::Duplicate, option.span, &message, "the last one counts");
+            before.iter().for_each(|word| self.write_instead(word, &[]));
+        }
     }
 
     /// A number or a name of iproute2's lists.
@@ -137,7 +228,7 @@ impl Build<'_> {
         self.names
             .number(list, &word.value)
             .filter(|n| *n <= max)
-            .ok_or_else(|| unusable(word, format!("`{}` is not a known {}", word.value, option.value)))
+            .ok_or_else(|| unknown_name(word, format!("`{}` is not a known {}", word.value, option.value)))
     }
 
     /// `[SRC/]DST`.
@@ -147,7 +238,7 @@ impl Build<'_> {
         let number = |name: &str| self.names.number(List::Realms, name).filter(|n| *n <= 0xffff);
         match (number(from), number(to)) {
             (Some(from), Some(to)) => Ok(from << 16 | to),
-            _ => Err(unusable(word, format!("`{}` is not a pair of realms", word.value))),
+            _ => Err(unknown_name(word, format!("`{}` is not a pair of realms", word.value))),
         }
     }
 

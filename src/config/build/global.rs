@@ -1,14 +1,16 @@
 //! `global_defs` and the words of the root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Build;
+use super::command::impossible_name;
 use super::tracking::count;
-use crate::config::finding::{Code, Finding};
+use super::{Build, ScriptUser};
+use crate::config::finding::Code;
 use crate::config::plan::{Fifo, Global, LogFormat, Mail, RxBuffer, Scheduling, Timed, Webhook};
 use crate::config::settings::{self, Settings, Text, Words};
+use crate::config::value;
 
 /// Files that Buoy and its scripts create are theirs alone.
 const UMASK: u32 = 0o177;
@@ -17,6 +19,7 @@ impl Build<'_> {
     pub(super) fn global(&mut self, settings: &Settings) -> Global {
         let g = &settings.global_defs;
         let host = host_name();
+        self.without_their_setting(g);
         let router_id = g.router_id.as_ref().map_or_else(|| Arc::from(host.as_str()), text);
         Global {
             mail: self.mail(g, &host),
@@ -25,12 +28,15 @@ impl Build<'_> {
             instance: settings.instance.as_ref().map(text),
             use_pid_dir: settings.use_pid_dir,
             notify_fifo: self.fifo(g.notify_fifo.as_ref(), g.notify_fifo_script.as_ref()),
-            vrrp_notify_fifo: self.fifo(g.vrrp_notify_fifo.as_ref(), g.vrrp_notify_fifo_script.as_ref()),
+            vrrp_notify_fifo: self.vrrp_fifo(g),
             fifo_write_states_on_reload: g.fifo_write_vrrp_states_on_reload,
             startup_script: self.timed(g.startup_script.as_ref(), g.startup_script_timeout.map(|t| t.value)),
             shutdown_script: self
                 .timed(g.shutdown_script.as_ref(), g.shutdown_script_timeout.map(|t| t.value)),
-            script_user: self.script_user.clone(),
+            script_user: match &self.script_user {
+                ScriptUser::Set(user) => Some(user.clone()),
+                ScriptUser::Unset | ScriptUser::Missing => None,
+            },
             enable_script_security: g.enable_script_security,
             disable_local_igmp: g.disable_local_igmp,
             dynamic_interfaces: g.dynamic_interfaces.is_some(),
@@ -75,18 +81,68 @@ impl Build<'_> {
         }
     }
 
+    /// Settings of something that is not configured.
+    fn without_their_setting(&mut self, g: &settings::Global) {
+        for (script, timeout, message) in [
+            (&g.startup_script, g.startup_script_timeout, "a timeout without `startup_script`"),
+            (&g.shutdown_script, g.shutdown_script_timeout, "a timeout without `shutdown_script`"),
+        ] {
+            if let Some(timeout) = timeout.filter(|_| script.is_none()) {
+                self.without_effect(&timeout, message);
+            }
+        }
+        let policy = g.vrrp_rx_bufs_policy.as_ref().and_then(|words| words.first());
+        let multiplied = |word: &Text| word.value.parse::<u32>().is_err();
+        if let Some(multiplier) = g.vrrp_rx_bufs_multiplier.filter(|_| !policy.is_some_and(multiplied)) {
+            self.without_effect(&multiplier, "`vrrp_rx_bufs_multiplier` without a policy that it multiplies");
+        }
+        if let Some(word) = g.v3_checksum_as_v2.as_ref() {
+            let off = |word: &&Text| value::boolean(&word.value) == Some(false);
+            if let Some(value) = word.value.first().filter(off) {
+                self.taken_for_on(value);
+                self.write_instead(value, &[]);
+            }
+        }
+        let processors = Path::new("/sys/devices/system/cpu");
+        for word in g.vrrp_cpu_affinity.iter().flatten().filter(|_| processors.is_dir()) {
+            if !processors.join(format!("cpu{}", word.value)).exists() {
+                let message = format!("this machine has no processor {}", word.value);
+                self.doubt(Code::OutOfRange, word.span, &message, "it is asked for all the same");
+            }
+        }
+    }
+
+    /// The FIFO of VRRP alone is of no use where it is that of everything.
+    fn vrrp_fifo(&mut self, g: &settings::Global) -> Option<Fifo> {
+        let path = |words: &Option<Words>| Some(Arc::clone(&words.as_ref()?.first()?.value));
+        let own = g.vrrp_notify_fifo.as_ref().and_then(|words| words.first());
+        if let Some(word) = own.filter(|word| path(&g.notify_fifo).is_some_and(|all| all == word.value)) {
+            self.without_effect(word, "`vrrp_notify_fifo` is `notify_fifo` as well");
+            g.vrrp_notify_fifo_script.iter().filter_map(|s| s.first()).for_each(|s| self.leave_out(s));
+            return None;
+        }
+        self.fifo(g.vrrp_notify_fifo.as_ref(), g.vrrp_notify_fifo_script.as_ref())
+    }
+
     fn mail(&mut self, g: &settings::Global, host: &str) -> Mail {
         let server = g.smtp_server.as_ref().and_then(|words| {
             let port = words.get(1).and_then(|w| w.value.parse().ok()).unwrap_or(25);
             Some((Arc::clone(&words.first()?.value), port))
         });
         let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-        let timeout = g.smtp_connect_timeout.map_or(Duration::from_secs(30), |t| t.value.0);
+        let mut timeout = g.smtp_connect_timeout.map_or(Duration::from_secs(30), |t| t.value.0);
+        let least = Duration::from_secs(1);
+        if let Some(word) = g.smtp_connect_timeout.filter(|word| word.value.0 < least) {
+            self.warn(Code::OutOfRange, word.span, "less than a second", "1 second");
+            self.write_instead(&word, &["1"]);
+            timeout = least;
+        }
         let mut to: Vec<Arc<str>> = Vec::new();
         for word in &g.notification_email {
             if to.contains(&word.value) {
                 let message = format!("`{}` gets the mails already", word.value);
                 self.warn(Code::Duplicate, word.span, &message, "it gets each of them once");
+                self.write_instead(word, &[]);
             } else {
                 to.push(Arc::clone(&word.value));
             }
@@ -94,7 +150,7 @@ impl Build<'_> {
         Mail {
             server,
             helo_name: g.smtp_helo_name.as_ref().map(text),
-            connect_timeout: timeout.max(Duration::from_secs(1)),
+            connect_timeout: timeout,
             from: g
                 .notification_email_from
                 .as_ref()
@@ -107,16 +163,16 @@ impl Build<'_> {
     fn fifo(&mut self, path: Option<&Words>, script: Option<&Words>) -> Option<Fifo> {
         let Some((path, owner)) = path.and_then(|words| words.split_first()) else {
             if let Some(script) = script.and_then(|words| words.first()) {
-                let finding = Finding::warning(
-                    Code::Conflict,
-                    script.span,
-                    "a script for a FIFO that is not configured",
-                );
-                self.findings.push(finding.assume("it is not run"));
+                let message = "a script for a FIFO that is not configured";
+                self.warn(Code::Conflict, script.span, message, "it is not run");
+                self.leave_out(script);
             }
             return None;
         };
-        let owner = if owner.is_empty() { None } else { Some(self.user(owner)?) };
+        if impossible_name(owner).is_some() {
+            script.into_iter().flatten().for_each(|script| self.leave_out(script));
+        }
+        let owner = if owner.is_empty() { None } else { Some(self.identity(owner, "the FIFO is not used")?) };
         let script = script.and_then(|words| self.command(words));
         Some(Fifo { path: PathBuf::from(&*path.value), owner, script })
     }
@@ -150,7 +206,8 @@ impl Build<'_> {
             Some(mask) => mask,
             None => {
                 let message = format!("`{}` is not a file mode", word.value);
-                self.findings.push(Finding::warning(Code::BadValue, word.span, message).assume("0177"));
+                self.warn(Code::BadValue, word.span, &message, "0177");
+                self.leave_out(word);
                 UMASK
             }
         }
@@ -159,7 +216,7 @@ impl Build<'_> {
 
 fn rx_buffer(g: &settings::Global) -> Option<RxBuffer> {
     let policy = &g.vrrp_rx_bufs_policy.as_ref()?.first()?.value;
-    let multiplier = count(g.vrrp_rx_bufs_multiplier, 3);
+    let multiplier = count(g.vrrp_rx_bufs_multiplier.map(|n| n.value), 3);
     Some(match policy.to_ascii_lowercase().as_str() {
         "mtu" => RxBuffer::Mtu(multiplier),
         "advert" => RxBuffer::Advert(multiplier),

@@ -23,13 +23,17 @@ impl Build<'_> {
             let message = format!("`vrrp_sync_group {}` has no member", name.value);
             if members.is_empty() {
                 self.warn(Code::MissingSetting, name.span, &message, "the group is dropped");
+                self.leave_out(name);
                 continue;
             }
             if members.len() == 1 {
                 let message = format!("`vrrp_sync_group {}` has one member only", name.value);
-                self.warn(Code::Conflict, name.span, &message, "it is a group all the same");
+                self.doubt(Code::Conflict, name.span, &message, "it is a group all the same");
             }
-            let trackers = self.trackers(&Lists::from(group));
+            let mut trackers = self.trackers(&Lists::from(group));
+            if !group.sync_group_tracking_weight {
+                self.unweighted(&name.value, &Lists::from(group), &mut trackers);
+            }
             self.fold(group, &members, &trackers, routers, &settings.vrrp_instance);
             self.owners(group, &members, routers);
             groups.push(Group {
@@ -64,11 +68,13 @@ impl Build<'_> {
             if !routers.iter().any(|r| *r.name() == member.value) {
                 let known = routers.iter().map(|r| &**r.name());
                 self.undefined(member, "vrrp_instance", "it is not in the group", known);
+                self.write_instead(member, &[]);
                 continue;
             }
             if let Some(first) = group_of.get(&member.value) {
                 let message = format!("`{}` is in the group `{first}` already", member.value);
                 self.warn(Code::Duplicate, member.span, &message, "it stays in the first one");
+                self.write_instead(member, &[]);
                 continue;
             }
             group_of.insert(Arc::clone(&member.value), Arc::clone(&group.name.value));
@@ -77,7 +83,8 @@ impl Build<'_> {
         members
     }
 
-    /// Members get the group's trackers; without `sync_group_tracking_weight` weights would tear a group apart.
+    /// Members get the group's trackers. Those of a group without `sync_group_tracking_weight` lose their weights, which
+    /// would tear it apart.
     fn fold(
         &mut self,
         group: &SyncGroup,
@@ -88,48 +95,51 @@ impl Build<'_> {
     ) {
         for router in routers.iter_mut().filter(|r| members.contains(r.name())) {
             let name = Arc::clone(router.name());
-            // The entry of the instance, if it has one, else that of the group.
-            let entry = |target: &Target| {
-                let instance = instances.iter().find(|i| i.name.value == name);
-                let own = instance.and_then(|i| Lists::from(i).span(target));
-                own.or_else(|| Lists::from(group).span(target)).unwrap_or(group.name.span)
-            };
+            let instance = instances.iter().find(|i| i.name.value == name);
+            if let Some(instance) = instance.filter(|_| !group.sync_group_tracking_weight) {
+                self.unweighted(&name, &Lists::from(instance), &mut router.trackers);
+            }
             for tracker in trackers {
                 if router.trackers.iter().any(|t| t.target == tracker.target) {
-                    let message =
-                        format!("{} is tracked by both `{}` and its group", tracker.target, router.name());
-                    let span = Lists::from(group).span(&tracker.target).unwrap_or(group.name.span);
-                    self.warn(Code::Duplicate, span, &message, "the instance's own entry counts");
+                    let message = format!("{} is tracked by both `{name}` and its group", tracker.target);
+                    let lists = Lists::from(group);
+                    let name = lists.entry(&tracker.target).and_then(<[_]>::first);
+                    let span = name.map_or(group.name.span, |name| name.span);
+                    self.doubt(Code::Duplicate, span, &message, "the instance's own entry counts");
                 } else {
                     router.trackers.push(tracker.clone());
                 }
             }
-            if group.sync_group_tracking_weight {
-                continue;
-            }
-            let weighted = |t: &Tracker| match t.target {
-                Target::Interface(_) => t.weight != 0,
-                // A file's weight of 1 is its default, which nobody wrote.
-                Target::File(_) => !matches!(t.weight, 0 | 1),
-                _ => t.weight != 0,
-            };
-            for tracker in router.trackers.iter().filter(|t| weighted(t)) {
-                let message = format!(
-                    "{} has a weight in `{}`, a member of a group without `sync_group_tracking_weight`",
-                    tracker.target, router.election.name
-                );
-                let interface = matches!(tracker.target, Target::Interface(_));
-                let assumed = if interface { "weight 0" } else { "it is not tracked" };
-                self.warn(Code::Conflict, entry(&tracker.target), &message, assumed);
-            }
-            router.trackers.retain_mut(|tracker| {
-                let file = matches!(tracker.target, Target::File(_));
-                if matches!(tracker.target, Target::Interface(_)) || file && tracker.weight == 1 {
-                    tracker.weight = 0;
-                }
-                tracker.weight == 0
-            });
         }
+    }
+
+    /// Takes the weights off what a group, or a member of it, tracks.
+    fn unweighted(&mut self, of: &str, lists: &Lists<'_>, trackers: &mut Vec<Tracker>) {
+        trackers.retain_mut(|tracker| {
+            // A file's weight of 1 is its default, which nobody wrote.
+            let unwritten = matches!(tracker.target, Target::File(_)) && tracker.weight == 1;
+            let interface = matches!(tracker.target, Target::Interface(_));
+            if tracker.weight != 0 && !unwritten {
+                let message = format!(
+                    "{} has a weight in `{of}`, of a group without `sync_group_tracking_weight`",
+                    tracker.target
+                );
+                let entry = lists.entry(&tracker.target).unwrap_or_default();
+                let name = entry.first();
+                let assumed = if interface { "weight 0" } else { "it is not tracked" };
+                self.warn(Code::Conflict, name.map(|name| name.span), &message, assumed);
+                if interface {
+                    let weights = entry.windows(2).filter(|pair| &*pair[0].value == "weight");
+                    weights.for_each(|pair| self.write_instead(&pair[1], &["0"]));
+                } else {
+                    name.into_iter().for_each(|name| self.leave_out(name));
+                }
+            }
+            if interface || unwritten {
+                tracker.weight = 0;
+            }
+            tracker.weight == 0
+        });
     }
 
     fn owners(&mut self, group: &SyncGroup, members: &[Arc<str>], routers: &[Router]) {
@@ -139,7 +149,7 @@ impl Build<'_> {
         if first.is_some_and(|first| ours.any(|other| other != first)) {
             let message =
                 format!("`vrrp_sync_group {}` mixes owners (priority 255) with others", group.name.value);
-            self.warn(Code::Conflict, group.name.span, &message, "it will not work well");
+            self.doubt(Code::Conflict, group.name.span, &message, "it will not work well");
         }
     }
 }

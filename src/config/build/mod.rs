@@ -20,10 +20,11 @@ use buoy_vrrp::Family;
 
 pub(crate) use self::global::host_name;
 use self::names::Names;
-use super::finding::{Code, Finding, Findings};
+use super::edit::Edits;
+use super::finding::{Code, Finding, Findings, Severity};
 use super::plan::{self, GarpGroup, Plan, Static, User};
 use super::schema::Entries;
-use super::settings::{Settings, Text, Words};
+use super::settings::{Located, Settings, Text, Words};
 use super::{LoadOptions, value};
 use crate::host::desired::{Address, Route, Rule};
 
@@ -33,35 +34,57 @@ const DEFAULT_INTERFACE: &str = "eth0";
 struct Build<'a> {
     options: &'a LoadOptions<'a>,
     findings: &'a mut Findings,
+    edits: Edits,
     names: Names,
     tracked: tracking::Definitions,
-    script_user: Option<User>,
+    script_user: ScriptUser,
     script_security: bool,
     said_insecure: bool,
     /// Interfaces that a finding has called missing, and those Buoy makes itself.
     known_interfaces: HashSet<Arc<str>>,
+    /// Interfaces may come later: that one is missing is no more than a note.
+    dynamic_interfaces: bool,
+    /// Multicast groups that a finding has called unusable.
+    bad_groups: HashSet<Arc<str>>,
     /// Preferences given to rules without one, IPv4 and IPv6.
     preferences: [u32; 2],
 }
 
-/// Builds the plan. It holds only when no finding is an error.
-pub(super) fn plan(settings: &Settings, options: &LoadOptions<'_>, findings: &mut Findings) -> Plan {
+/// The user of scripts that name none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ScriptUser {
+    /// Not configured.
+    Unset,
+    Set(User),
+    /// Configured, and not there: scripts that rely on it are not run, least of all as root.
+    Missing,
+}
+
+/// Builds the plan, and the edits that make the text say what it does. It holds only when no finding is an error.
+pub(super) fn plan(settings: &Settings, options: &LoadOptions<'_>, findings: &mut Findings) -> (Plan, Edits) {
     let g = &settings.global_defs;
     let path = |word: &Option<Text>| word.as_ref().map(|w| Arc::clone(&w.value));
     let mut build = Build {
         options,
         findings,
+        edits: Edits::default(),
         names: Names::new(path(&g.iproute_usr_dir).as_deref(), path(&g.iproute_etc_dir).as_deref()),
         tracked: tracking::Definitions::default(),
-        script_user: None,
+        script_user: ScriptUser::Unset,
         script_security: g.enable_script_security,
         said_insecure: false,
         known_interfaces: HashSet::new(),
+        dynamic_interfaces: g.dynamic_interfaces.is_some(),
+        bad_groups: HashSet::new(),
         preferences: [rule::FIRST_PREFERENCE; 2],
     };
-    build.script_user = g.script_user.as_ref().and_then(|names| build.user(names));
+    if let Some(names) = &g.script_user {
+        let found = build.user(names, "scripts that name no user are not run");
+        build.script_user = found.map_or(ScriptUser::Missing, ScriptUser::Set);
+    }
     build.made_interfaces(settings);
-    build.plan(settings)
+    let plan = build.plan(settings);
+    (plan, build.edits)
 }
 
 impl Build<'_> {
@@ -105,6 +128,7 @@ impl Build<'_> {
                 if members.contains(&member.value) {
                     let message = format!("`{}` is in the group already", member.value);
                     self.warn(Code::Duplicate, member.span, &message, "it is in it once");
+                    self.write_instead(member, &[]);
                 } else if instances.contains(&*member.value) {
                     members.push(Arc::clone(&member.value));
                 } else {
@@ -114,6 +138,7 @@ impl Build<'_> {
                         "it is not in the group",
                         instances.iter().copied(),
                     );
+                    self.write_instead(member, &[]);
                 }
             }
             groups.insert(Arc::clone(&group.name.value), members);
@@ -132,7 +157,7 @@ impl Build<'_> {
             if !words.iter().any(|w| &*w.value == "dev")
                 && let Some(first) = words.first()
             {
-                self.interface(&Text { value: Arc::clone(dev), span: first.span });
+                self.interface(&Text { value: Arc::clone(dev), ..first.clone() });
             }
             let Some(line) = self.address(words, Some(dev), Entries::StaticAddresses) else { continue };
             let same = |s: &Static<Address>| s.item.ip == line.address.ip && s.item.dev == line.address.dev;
@@ -140,7 +165,7 @@ impl Build<'_> {
                 self.twice(words, "a static address that is there already");
                 continue;
             }
-            let track_group = self.track_group(line.track_group, groups);
+            let track_group = self.track_group(words, line.track_group, groups);
             items.push(Static { item: line.address, track_group });
         }
         items
@@ -154,7 +179,7 @@ impl Build<'_> {
                 self.twice(words, "a static route that is there already");
                 continue;
             }
-            let track_group = self.track_group(line.track_group, groups);
+            let track_group = self.track_group(words, line.track_group, groups);
             items.push(Static { item: line.route, track_group });
         }
         items
@@ -168,34 +193,54 @@ impl Build<'_> {
                 self.twice(words, "a static rule that is there already");
                 continue;
             }
-            let track_group = self.track_group(line.track_group, groups);
+            let written = line.track_group.clone();
+            let mut track_group = self.track_group(words, line.track_group, groups);
+            if let Some(word) = written.filter(|_| track_group.is_some() && line.rule.iif.is_none()) {
+                let message = "`track_group` on a rule without `iif`: no interface tells when it goes";
+                self.warn(Code::Conflict, word.span, message, "no instance follows this rule");
+                self.leave_out_option(words, &word);
+                track_group = None;
+            }
             items.push(Static { item: line.rule, track_group });
         }
         items
     }
 
-    fn track_group(&mut self, name: Option<Text>, groups: &TrackGroups) -> Option<Arc<str>> {
+    fn track_group(&mut self, words: &Words, name: Option<Text>, groups: &TrackGroups) -> Option<Arc<str>> {
         let name = name?;
         if groups.contains_key(&name.value) {
             return Some(name.value);
         }
         self.undefined(&name, "track_group", "no instance follows this item", groups.keys().map(|k| &**k));
+        self.leave_out_option(words, &name);
         None
     }
 
     fn garp_groups(&mut self, settings: &Settings) -> Vec<GarpGroup> {
         let mut taken: HashSet<Arc<str>> = HashSet::new();
         let mut groups = Vec::new();
-        for group in &settings.garp_group {
+        for located in &settings.garp_group {
+            let group = &located.value;
+            if group.garp_interval.is_none() && group.gna_interval.is_none() {
+                let message = "a `garp_group` with neither `garp_interval` nor `gna_interval`";
+                self.warn(Code::MissingSetting, located.span, message, "it delays nothing, and is dropped");
+                self.leave_out(located);
+                continue;
+            }
             let mut interfaces = Vec::new();
-            for name in group.interface.iter().filter_map(|words| words.first()).chain(&group.interfaces) {
+            let alone = group.interface.iter().filter_map(|words| words.first()).map(|name| (name, true));
+            for (name, alone) in alone.chain(group.interfaces.iter().map(|name| (name, false))) {
                 self.interface(name);
                 if taken.insert(Arc::clone(&name.value)) {
                     interfaces.push(Arc::clone(&name.value));
+                    continue;
+                }
+                let message = format!("`{}` is in a garp_group already", name.value);
+                self.warn(Code::Duplicate, name.span, &message, "the first one counts");
+                if alone {
+                    self.leave_out(name);
                 } else {
-                    let message = format!("`{}` is in a garp_group already", name.value);
-                    let finding = Finding::warning(Code::Duplicate, name.span, message);
-                    self.findings.push(finding.assume("the first one counts"));
+                    self.write_instead(name, &[]);
                 }
             }
             groups.push(GarpGroup {
@@ -210,6 +255,7 @@ impl Build<'_> {
     /// `IFNAME DOWN [UP]`.
     fn link_delays(&mut self, lines: &[Words]) -> BTreeMap<Arc<str>, (Duration, Duration)> {
         let mut delays = BTreeMap::new();
+        let mut lines_of: BTreeMap<Arc<str>, &Text> = BTreeMap::new();
         for words in lines {
             let Some((name, times)) = words.split_first() else { continue };
             self.interface(name);
@@ -226,15 +272,17 @@ impl Build<'_> {
                 (Ok(down), Ok(up)) => {
                     if delays.insert(Arc::clone(&name.value), (down, up)).is_some() {
                         let message = format!("`{}` has its delays already", name.value);
-                        let finding = Finding::warning(Code::Duplicate, name.span, message);
-                        self.findings.push(finding.assume("the last ones count"));
+                        self.warn(Code::Duplicate, name.span, &message, "the last ones count");
+                    }
+                    if let Some(before) = lines_of.insert(Arc::clone(&name.value), name) {
+                        self.leave_out(before);
                     }
                 }
                 (Err(span), _) | (_, Err(span)) => {
                     let message =
                         "an interface needs a delay of down, and perhaps one of up, within 0..255 seconds";
-                    self.findings
-                        .push(Finding::warning(Code::BadValue, span, message).assume("the line is ignored"));
+                    self.warn(Code::BadValue, span, message, "the line is ignored");
+                    self.leave_out(name);
                 }
             }
         }
@@ -261,7 +309,9 @@ impl Build<'_> {
             return;
         }
         let message = format!("there is no interface `{}`", name.value);
-        let finding = Finding::warning(Code::MissingInterface, name.span, message);
+        let severity = if self.dynamic_interfaces { Severity::Note } else { Severity::Warning };
+        // Interfaces come and go: a director must start before its network is complete.
+        let finding = Finding::new(severity, Code::MissingInterface, name.span, message).taken_as_written();
         self.findings.push(finding.assume("what needs it waits until it appears"));
     }
 
@@ -281,6 +331,7 @@ impl Build<'_> {
     fn twice(&mut self, words: &Words, message: &str) {
         let finding = Finding::warning(Code::Duplicate, entry::span_of(words), message);
         self.findings.push(finding.assume("the line is ignored"));
+        words.first().into_iter().for_each(|first| self.leave_out(first));
     }
 
     fn next_preference(&mut self, family: Family) -> u32 {
@@ -298,6 +349,38 @@ impl Build<'_> {
         assumed: &str,
     ) {
         self.findings.push(Finding::warning(code, span, message).assume(assumed));
+    }
+
+    /// A warning about what is done as it is written.
+    fn doubt(
+        &mut self,
+        code: Code,
+        span: impl Into<Option<super::source::Span>>,
+        message: &str,
+        assumed: &str,
+    ) {
+        self.findings.push(Finding::warning(code, span, message).assume(assumed).taken_as_written());
+    }
+
+    /// The statement or entry of this word is not written.
+    fn leave_out<T>(&mut self, of: &Located<T>) {
+        self.edits.leave_out(of.at);
+    }
+
+    /// An option of an entry is not written: its value, and the word before.
+    fn leave_out_option(&mut self, entry: &Words, value: &Text) {
+        for pair in entry.windows(2).filter(|pair| pair.last().is_some_and(|word| word.at == value.at)) {
+            pair.iter().for_each(|word| self.write_instead(word, &[]));
+        }
+    }
+
+    fn write_instead<T>(&mut self, of: &Located<T>, words: &[&str]) {
+        self.edits.instead(of.at, words);
+    }
+
+    /// More words for the statement or entry of this word.
+    fn write_behind<T>(&mut self, of: &Located<T>, words: &[&str]) {
+        self.edits.behind(of.at, words);
     }
 
     fn command_if(&mut self, words: Option<&Words>) -> Option<plan::Command> {

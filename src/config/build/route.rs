@@ -6,7 +6,7 @@ use std::sync::Arc;
 use buoy_vrrp::Family;
 
 use super::Build;
-use super::entry::{Cursor, Unusable, span_of, unusable};
+use super::entry::{Cursor, Once, Unusable, span_of, unusable};
 use super::names::List;
 use crate::config::finding::{Code, Finding};
 use crate::config::schema::Entries;
@@ -19,6 +19,54 @@ pub(super) struct RouteLine {
     pub(super) route: Route,
     pub(super) track_group: Option<Text>,
 }
+
+/// Of these a line takes one.
+const ONCE: Once = &[
+    &["src"],
+    &["via", "gw"],
+    &["from"],
+    &["tos", "dsfield"],
+    &["table"],
+    &["protocol"],
+    &["scope"],
+    &["metric", "priority", "preference"],
+    &["dev", "oif"],
+    &["encap"],
+    &["expires"],
+    &["realms"],
+    &["congctl"],
+    &["pref"],
+    &["ttl-propagate"],
+    &["add", "prepend", "append"],
+    &["track_group"],
+    &[
+        "unicast",
+        "local",
+        "broadcast",
+        "anycast",
+        "multicast",
+        "blackhole",
+        "unreachable",
+        "prohibit",
+        "throw",
+        "nat",
+    ],
+    &["mtu"],
+    &["window"],
+    &["rtt"],
+    &["rttvar"],
+    &["ssthresh"],
+    &["cwnd"],
+    &["advmss"],
+    &["reordering"],
+    &["hoplimit"],
+    &["initcwnd"],
+    &["features"],
+    &["rto_min"],
+    &["initrwnd"],
+    &["quickack"],
+    &["fastopen_no_cookie"],
+];
 
 /// `RT_TABLE_MAIN`.
 const MAIN: u32 = 254;
@@ -84,15 +132,12 @@ impl<'w> Families<'w> {
 impl Build<'_> {
     pub(super) fn route(&mut self, words: &Words, entries: Entries) -> Option<RouteLine> {
         let line = self.route_line(words, entries);
-        let mut line = line.map_err(|finding| self.findings.push(*finding)).ok()?;
+        let mut line = self.or_nothing(words, line)?;
         let route = &mut line.route;
         if route.tracked && route.dev.is_none() && route.next_hops.iter().all(|hop| hop.dev.is_none()) {
-            let finding = Finding::warning(
-                Code::Conflict,
-                span_of(words),
-                "a route without interface cannot be tracked",
-            );
-            self.findings.push(finding.assume("it is set and not tracked"));
+            let message = "a route without interface cannot be tracked";
+            self.warn(Code::Conflict, span_of(words), message, "it is set and not tracked");
+            words.last().into_iter().for_each(|last| self.write_behind(last, &["no_track"]));
             route.tracked = false;
         }
         if route.tracked {
@@ -102,10 +147,12 @@ impl Build<'_> {
     }
 
     fn route_line(&mut self, words: &Words, entries: Entries) -> Result<RouteLine, Unusable> {
-        let mut cursor = Cursor::new(words);
+        let mut cursor = Cursor::of_route_or_rule(words);
         let mut families = Families::default();
         let mut destination: Option<Option<Prefix>> = None;
         let mut track_group = None;
+        let mut old_via: Option<&[Text]> = None;
+        let mut old_hops: Vec<(IpAddr, &[Text])> = Vec::new();
         let mut route = Route {
             family: Family::V4,
             destination: Prefix { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), len: 0 },
@@ -131,7 +178,12 @@ impl Build<'_> {
             insert: Insert::Prepend,
             tracked: true,
         };
-        while let Some(option) = cursor.next() {
+        while let Some(option) = cursor.option() {
+            if destination.is_some()
+                && matches!(&*option.value, "to" | "default" | "any" | "all" | "default6")
+            {
+                return Err(unusable(option, "a route has one destination, and this is another"));
+            }
             match &*option.value {
                 "inet" => families.see(option, Family::V4),
                 "inet6" => families.see(option, Family::V6),
@@ -147,19 +199,20 @@ impl Build<'_> {
                     families.see(option, Family::of(src));
                     route.src = Some(src);
                 }
-                "via" => route.via = Some(self.gateway(&mut cursor, option, &mut families)?),
-                "gw" => {
-                    self.old_word(option, "via");
+                "via" | "gw" => {
+                    if &*option.value == "gw" {
+                        self.old_word(option, "via");
+                    }
                     route.via = Some(self.gateway(&mut cursor, option, &mut families)?);
+                    old_via = Some(cursor.since(option));
                 }
                 "or" => {
-                    self.old_word(option, "nexthop");
-                    let via = Some(self.gateway(&mut cursor, option, &mut families)?);
-                    let hop = NextHop { via, dev: None, weight: 1, onlink: false, encap: None, realms: None };
-                    if let Some(first) = route.via.take() {
-                        route.next_hops.push(NextHop { via: Some(first), ..hop.clone() });
+                    let message = "`or` is an old word; today one writes `nexthop`";
+                    self.warn(Code::Deprecated, option.span, message, "it is read as that");
+                    if let (Some(first), Some(written)) = (route.via.take(), old_via.take()) {
+                        old_hops.push((first, written));
                     }
-                    route.next_hops.push(hop);
+                    old_hops.push((self.gateway(&mut cursor, option, &mut families)?, cursor.since(option)));
                 }
                 "from" => route.from = cursor.prefix(option, Some(Family::V6))?,
                 "tos" | "dsfield" => route.tos = self.named8(&mut cursor, option, List::ServiceClasses)?,
@@ -178,6 +231,7 @@ impl Build<'_> {
                 "realms" => route.realms = Some(self.realms(&mut cursor, option)?),
                 "congctl" => {
                     let locked = cursor.accept(&["lock"]).is_some();
+                    route.metrics.retain(|metric| metric.rtax != 16);
                     route.congctl = Some(Arc::clone(&cursor.value(option)?.value));
                     if locked {
                         route.metrics.push(RouteMetric { rtax: 16, value: 0, locked });
@@ -217,6 +271,7 @@ impl Build<'_> {
                     } else if let Some((_, rtax, lock)) = METRICS.iter().find(|(name, ..)| *name == word) {
                         let locked = *lock && cursor.accept(&["lock"]).is_some();
                         let value = metric(&mut cursor, option)?;
+                        route.metrics.retain(|metric| metric.rtax != *rtax);
                         route.metrics.push(RouteMetric { rtax: *rtax, value, locked });
                     } else if destination.is_none() && value::prefix(word).is_some() {
                         destination = Some(self.destination_word(option, &mut families)?);
@@ -225,6 +280,21 @@ impl Build<'_> {
                     }
                 }
             }
+            self.once(&cursor, option, ONCE);
+        }
+        for (via, written) in old_hops {
+            written.iter().for_each(|word| self.write_instead(word, &[]));
+            let address = written.iter().skip(1).map(|word| &*word.value);
+            let hop: Vec<&str> = ["nexthop", "via"].into_iter().chain(address).collect();
+            words.last().into_iter().for_each(|last| self.write_behind(last, &hop));
+            route.next_hops.push(NextHop {
+                via: Some(via),
+                dev: None,
+                weight: 1,
+                onlink: false,
+                encap: None,
+                realms: None,
+            });
         }
         let Some(destination) = destination else {
             let finding =
@@ -263,7 +333,9 @@ impl Build<'_> {
                 word.span,
                 format!("`{}` has bits in its host part", word.value),
             );
-            self.findings.push(finding.assume(format!("{network}/{len}")));
+            let assumed = format!("{network}/{len}");
+            self.write_instead(word, &[&assumed]);
+            self.findings.push(finding.assume(assumed));
         }
         Ok(Some(Prefix { ip: network, len }))
     }
@@ -312,7 +384,7 @@ impl Build<'_> {
     }
 
     fn encap(&mut self, cursor: &mut Cursor<'_>, option: &Text) -> Result<Encap, Unusable> {
-        let kind = cursor.value(option)?;
+        let kind = cursor.next().ok_or_else(|| unusable(option, "`encap` without its kind"))?;
         match &*kind.value {
             "ip" => {
                 let (mut id, mut dst, mut src, mut tos, mut ttl, mut flags) =
@@ -368,8 +440,8 @@ impl Build<'_> {
 
     fn old_word(&mut self, word: &Text, instead: &str) {
         let message = format!("`{}` is an old word; today one writes `{instead}`", word.value);
-        self.findings
-            .push(Finding::warning(Code::Deprecated, word.span, message).assume("it is read as that"));
+        self.warn(Code::Deprecated, word.span, &message, "it is read as that");
+        self.write_instead(word, &instead.split(' ').collect::<Vec<_>>());
     }
 }
 

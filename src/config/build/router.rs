@@ -14,10 +14,11 @@ use super::Build;
 use super::entry::span_of;
 use super::global::extra_if;
 use super::tracking::{Lists, count};
+use super::transport::vmac_words;
 use crate::config::finding::{Code, Finding};
 use crate::config::plan::{Notify, Router};
 use crate::config::schema::Entries;
-use crate::config::settings::{Global, Instance, Seconds, State, SyncGroup, VersionWord, Words};
+use crate::config::settings::{Global, Instance, Located, Seconds, State, SyncGroup, VersionWord, Words};
 use crate::config::source::Span;
 use crate::config::value;
 use crate::host::desired::Address;
@@ -59,21 +60,34 @@ impl Build<'_> {
         let vrid = written.unwrap_or(STAND_IN);
         let strict = i.strict_mode.or(g.vrrp_strict).unwrap_or(false);
         let (priority, mut start) = self.rank(i, strict);
-        let family = family_of(i);
+        let lines = self.address_lines(i);
+        let family = lines.first().map_or_else(|| self.family_without(i), |(_, a)| Family::of(a.ip));
         let version = self.version(i, g, family);
-        let (addresses, excluded) = self.addresses(i, family);
+        let (addresses, excluded) = self.addresses(i, lines, family);
         let transport = self.transport(i, g, family, strict);
         let unicast = matches!(transport, Transport::Unicast(_));
-        self.interface_of(i, unicast);
+        let source = self.source(i, family, unicast);
+        self.interface_of(i, unicast && source.is_some());
         self.presence(i, version, strict, addresses.is_empty());
         let authentication = self.authentication(i, version, strict);
         if start == StartState::Master && matches!(authentication, Authentication::AuthenticationHeader(_)) {
             let span = i.state.map_or(i.name.span, |state| state.span);
-            self.warn(Code::Conflict, span, "`state MASTER` does not go with AH", "BACKUP");
+            let message = "`state MASTER` does not go with AH";
+            // Without `priority` the word is what makes it 255.
+            if let Some(state) = i.state.as_ref().filter(|_| i.priority.is_some()) {
+                self.warn(Code::Conflict, span, message, "BACKUP");
+                self.write_instead(state, &["BACKUP"]);
+            } else {
+                self.doubt(Code::Conflict, span, message, "BACKUP");
+            }
             start = StartState::Backup;
         }
         let preempt = self.preempt(i, start, priority, strict);
-        let source = self.source(i, family, unicast);
+        self.overridden(i, strict, priority);
+        self.read_as_on(i.skip_check_adv_addr);
+        if let Some(addresses) = addresses.first().filter(|_| !unicast && family == Family::V6) {
+            self.first_address(i, addresses.ip);
+        }
         let lease = i.vip_lease.or(g.vip_lease).unwrap_or(VIP_LEASE);
         let election = RouterSettings {
             name: Arc::clone(&i.name.value),
@@ -100,12 +114,11 @@ impl Build<'_> {
             strict,
             // Any valid word turns the instance's own setting on (keepalived does so).
             skip_check_adv_addr: i.skip_check_adv_addr.is_some() || g.vrrp_skip_check_adv_addr == Some(true),
-            lower_prio_no_advert: strict
-                || i.lower_prio_no_advert.or(g.vrrp_lower_prio_no_advert).unwrap_or(false),
+            lower_prio_no_advert: strict || either(i.lower_prio_no_advert, g.vrrp_lower_prio_no_advert),
             higher_prio_send_advert: !strict
-                && i.higher_prio_send_advert.or(g.vrrp_higher_prio_send_advert).unwrap_or(false),
+                && either(i.higher_prio_send_advert, g.vrrp_higher_prio_send_advert),
             owner_ignore_adverts: priority.is_owner()
-                && (strict || i.owner_ignore_adverts.or(g.vrrp_owner_ignore_adverts).unwrap_or(false)),
+                && (strict || either(i.owner_ignore_adverts, g.vrrp_owner_ignore_adverts)),
             timer_expired_backup: self.timer_expired_backup(i, preempt),
             garp: garp(i, g, strict),
             vip_lease: u64::try_from(lease).ok().filter(|s| *s > 0).map(Duration::from_secs),
@@ -125,7 +138,7 @@ impl Build<'_> {
             dont_track_primary: i.dont_track_primary,
             promote_secondaries: i.promote_secondaries,
             accept: self.accept(i, version, strict, priority),
-            unicast_fault_no_peer: i.unicast_fault_no_peer,
+            unicast_fault_no_peer: i.unicast_fault_no_peer.is_some() && unicast,
             garp_extra_if: i.garp_extra_if.as_ref().or(g.vrrp_garp_extra_if.as_ref()).and_then(extra_if),
             rx_buffer: i.kernel_rx_buf_size.and_then(|n| u32::try_from(n).ok()),
             notify: self.notify(i),
@@ -161,6 +174,7 @@ impl Build<'_> {
         if strict && wanted != owner {
             let assumed = if owner == StartState::Master { "MASTER" } else { "BACKUP" };
             self.warn(Code::Conflict, state.span, "in strict mode `state` follows the priority", assumed);
+            self.write_instead(&state, &[assumed]);
             return (priority, owner);
         }
         (priority, wanted)
@@ -174,6 +188,7 @@ impl Build<'_> {
             (Family::V6, _) => {
                 if let Some(word) = i.version.filter(|v| v.value == VersionWord::Two) {
                     self.warn(Code::Conflict, word.span, "VRRPv2 has no IPv6", "version 3");
+                    self.write_instead(&word, &["3"]);
                 }
                 Version::V3
             }
@@ -192,21 +207,37 @@ impl Build<'_> {
                 Version::V2 => "VRRPv2 counts its interval in whole seconds",
                 Version::V3 => "VRRPv3 counts its interval in hundredths of a second, up to 40.95",
             };
-            let assumed = format!("{} seconds", value::format_seconds(taken));
-            self.warn(Code::OutOfRange, written.span, message, &assumed);
+            let seconds = value::format_seconds(taken);
+            self.warn(Code::OutOfRange, written.span, message, &format!("{seconds} seconds"));
+            self.write_instead(&written, &[&seconds]);
         }
         taken
     }
 
+    /// The lines of `virtual_ipaddress` that are of use.
+    fn address_lines<'i>(&mut self, i: &'i Instance) -> Vec<(&'i Words, Address)> {
+        let dev = i.interface.as_ref().map(|w| &w.value);
+        let mut lines = Vec::with_capacity(i.virtual_ipaddress.len());
+        for words in &i.virtual_ipaddress {
+            let line = self.address(words, dev, Entries::VirtualAddresses);
+            lines.extend(line.map(|line| (words, line.address)));
+        }
+        lines
+    }
+
     /// Addresses that are advertised, and those that only move along.
-    fn addresses(&mut self, i: &Instance, family: Family) -> (Vec<Address>, Vec<Address>) {
+    fn addresses(
+        &mut self,
+        i: &Instance,
+        lines: Vec<(&Words, Address)>,
+        family: Family,
+    ) -> (Vec<Address>, Vec<Address>) {
         let dev = i.interface.as_ref().map(|w| Arc::clone(&w.value));
         let mut addresses: Vec<Address> = Vec::new();
         let mut excluded: Vec<Address> = Vec::new();
         let mut too_many = None;
-        for words in &i.virtual_ipaddress {
-            let Some(line) = self.address(words, dev.as_ref(), Entries::VirtualAddresses) else { continue };
-            let address = self.on_vmac(i, line.address);
+        for (words, address) in lines {
+            let address = self.on_vmac(i, address);
             if Family::of(address.ip) != family {
                 self.twice(words, &format!("an address that is not {family}, as the first one is"));
             } else if addresses.iter().chain(&excluded).any(|a| a.ip == address.ip) {
@@ -220,12 +251,8 @@ impl Build<'_> {
         }
         if let Some(span) = too_many {
             let message = "an advertisement lists at most 255 addresses";
-            self.warn(
-                Code::OutOfRange,
-                span,
-                message,
-                "this one and all behind it are moved without being advertised",
-            );
+            let assumed = "this one and all behind it are moved without being advertised";
+            self.doubt(Code::OutOfRange, span, message, assumed);
         }
         for words in &i.virtual_ipaddress_excluded {
             let Some(line) = self.address(words, dev.as_ref(), Entries::VirtualAddresses) else { continue };
@@ -242,6 +269,62 @@ impl Build<'_> {
         (addresses, excluded)
     }
 
+    /// Family of an instance without addresses: that of its peers, else of its source.
+    fn family_without(&self, i: &Instance) -> Family {
+        let peers = i.unicast_peer.iter().flatten().filter_map(|words| words.first());
+        let sources = i.unicast_src_ip.iter().chain(&i.mcast_src_ip);
+        let ip = peers.chain(sources).find_map(|word| word.value.parse::<IpAddr>().ok());
+        ip.map_or(Family::V4, Family::of)
+    }
+
+    /// RFC 9568 §5.2.9; keepalived says so too.
+    fn first_address(&mut self, i: &Instance, ip: IpAddr) {
+        let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !link_local {
+            let message = format!("the first address of `{}` should be link-local", i.name.value);
+            let span = address_span(i, ip).unwrap_or(i.name.span);
+            self.doubt(Code::Conflict, span, &message, "it is advertised as it stands");
+        }
+    }
+
+    /// Settings that strict mode or the priority decides.
+    fn overridden(&mut self, i: &Instance, strict: bool, priority: Priority) {
+        if strict {
+            if let Some(word) = i.lower_prio_no_advert.filter(|word| !word.value) {
+                self.without_effect(&word, "in strict mode an advert of lower priority is never answered");
+            }
+            if let Some(word) = i.higher_prio_send_advert.filter(|word| word.value) {
+                self.without_effect(&word, "in strict mode no advert is sent before yielding");
+            }
+            if let Some(word) = i.garp_lower_prio_repeat.filter(|word| word.value != 0) {
+                self.without_effect(
+                    &word,
+                    "in strict mode an advert of lower priority causes no announcements",
+                );
+            }
+        }
+        if let Some(word) = i.owner_ignore_adverts {
+            if !priority.is_owner() && word.value {
+                self.without_effect(&word, "`owner_ignore_adverts` is for priority 255");
+            } else if strict && priority.is_owner() && !word.value {
+                self.without_effect(&word, "in strict mode the owner ignores adverts");
+            }
+        }
+    }
+
+    pub(super) fn taken_for_on<T>(&mut self, word: &Located<T>) {
+        let message = "keepalived takes any word here for `on`";
+        self.warn(Code::BadValue, word.span, message, "on; to have it off, leave the line out");
+    }
+
+    /// A switch that any valid word turns on (keepalived does so).
+    fn read_as_on(&mut self, switch: Option<Located<bool>>) {
+        if let Some(word) = switch.filter(|word| !word.value) {
+            self.taken_for_on(&word);
+            self.write_instead(&word, &["on"]);
+        }
+    }
+
     /// `use_vmac_addr`: addresses on other interfaces have macvlans of their own.
     fn on_vmac(&self, i: &Instance, mut address: Address) -> Address {
         let elsewhere = i.interface.as_ref().is_none_or(|w| w.value != address.dev);
@@ -249,14 +332,14 @@ impl Build<'_> {
         address
     }
 
-    fn interface_of(&mut self, i: &Instance, unicast: bool) {
+    fn interface_of(&mut self, i: &Instance, has_unicast_source: bool) {
         match &i.interface {
             Some(name) if &*name.value == "lo" => {
                 let message = "VRRP does not run on the loopback interface";
                 self.findings.push(Finding::error(Code::Conflict, name.span, message));
             }
             Some(name) => self.interface(name),
-            None if unicast && i.unicast_src_ip.is_some() => {}
+            None if has_unicast_source => {}
             None => {
                 let message = format!(
                     "`vrrp_instance {}` has no `interface`; only unicast with `unicast_src_ip` can do without",
@@ -276,28 +359,29 @@ impl Build<'_> {
         self.findings.push(if version == Version::V3 || strict {
             Finding::error(Code::MissingSetting, i.name.span, message)
         } else {
-            Finding::warning(Code::MissingSetting, i.name.span, message).assume("it runs without")
+            Finding::warning(Code::MissingSetting, i.name.span, message)
+                .assume("it runs without")
+                .taken_as_written()
         });
     }
 
     fn preempt(&mut self, i: &Instance, start: StartState, priority: Priority, strict: bool) -> Preempt {
         let master = start == StartState::Master || priority.is_owner();
         if let Some(word) = i.nopreempt {
-            if i.preempt {
-                self.warn(
-                    Code::Conflict,
-                    word.span,
-                    "`preempt` and `nopreempt` in one instance",
-                    "nopreempt",
-                );
+            if let Some(preempt) = &i.preempt {
+                let message = "`preempt` and `nopreempt` in one instance";
+                self.warn(Code::Conflict, word.span, message, "nopreempt");
+                self.leave_out(preempt);
             }
             if master {
                 let message = "`nopreempt` does not go with `state MASTER` or priority 255";
                 self.warn(Code::Conflict, word.span, message, "it preempts");
+                self.leave_out(&word);
             } else {
                 if let Some(delay) = i.preempt_delay {
                     let message = "`preempt_delay` does not go with `nopreempt`";
                     self.warn(Code::Conflict, delay.span, message, "`nopreempt`");
+                    self.leave_out(&delay);
                 }
                 return Preempt::No;
             }
@@ -306,6 +390,7 @@ impl Build<'_> {
         if strict || master {
             let message = "`preempt_delay` does not go with `state MASTER`, priority 255 or strict mode";
             self.warn(Code::Conflict, delay.span, message, "no delay");
+            self.leave_out(&delay);
             return Preempt::Yes;
         }
         Preempt::After(delay.value.0)
@@ -314,8 +399,14 @@ impl Build<'_> {
     fn down_timer_adverts(&mut self, i: &Instance, g: &Global, strict: bool) -> u8 {
         let written = i.down_timer_adverts.map(|n| n.value).or(g.vrrp_down_timer_adverts).unwrap_or(3);
         if strict && written != 3 {
-            let span = i.down_timer_adverts.map_or(i.name.span, |n| n.span);
-            self.warn(Code::Conflict, span, "in strict mode three adverts are missed", "3");
+            let message = "in strict mode three adverts are missed";
+            match i.down_timer_adverts {
+                Some(word) => {
+                    self.warn(Code::Conflict, word.span, message, "3");
+                    self.write_instead(&word, &["3"]);
+                }
+                None => self.doubt(Code::Conflict, i.name.span, message, "3"),
+            }
             return 3;
         }
         u8::try_from(written).unwrap_or(3)
@@ -324,11 +415,10 @@ impl Build<'_> {
     fn timer_expired_backup(&mut self, i: &Instance, preempt: Preempt) -> Option<Priority> {
         let words = i.timer_expired_backup.as_ref()?;
         if preempt != Preempt::No {
-            let span = words.first().map_or(i.name.span, |w| w.span);
-            self.warn(Code::Conflict, span, "`timer_expired_backup` needs `nopreempt`", "it has no effect");
+            self.without_effect(words, "`timer_expired_backup` needs `nopreempt`");
             return None;
         }
-        let peer = words.first().and_then(|w| value::integer(&w.value).ok()).unwrap_or(254);
+        let peer = words.value.first().and_then(|w| value::integer(&w.value).ok()).unwrap_or(254);
         u8::try_from(peer).ok().map(Priority::new)
     }
 
@@ -336,10 +426,10 @@ impl Build<'_> {
         if let Some(word) = i.no_accept.filter(|_| i.accept.is_some()) {
             let message = "`accept` and `no_accept` in one instance";
             self.warn(Code::Conflict, word.span, message, "no_accept");
+            i.accept.iter().for_each(|accept| self.leave_out(accept));
         }
         if let Some(word) = i.accept.filter(|_| strict && version == Version::V2) {
-            let message = "VRRPv2 in strict mode has no `accept`";
-            self.warn(Code::Conflict, word.span, message, "it has no effect");
+            self.without_effect(&word, "VRRPv2 in strict mode has no `accept`");
             return priority.is_owner();
         }
         i.no_accept.is_none() && (!strict || priority.is_owner() || i.accept.is_some())
@@ -408,8 +498,7 @@ impl Build<'_> {
                 if other.name() != router.name() {
                     let span = spans.get(&**router.name()).and_then(|i| address_span(i, address.ip));
                     let message = format!("{} is an address of `{}` as well", address.ip, other.name());
-                    self.findings
-                        .push(Finding::warning(Code::Duplicate, span, message).assume("both hold it"));
+                    self.doubt(Code::Duplicate, span, &message, "both hold it");
                 }
             }
         }
@@ -430,6 +519,9 @@ impl Build<'_> {
             let span = written.and_then(|i| i.use_vmac.as_ref()).and_then(span_of);
             let message = format!("the VMAC of `{other}` is called `{name}` already");
             self.warn(Code::Duplicate, span, &message, "it gets an automatic name");
+            let words = written.and_then(|i| i.use_vmac.as_ref());
+            let naming = words.map(|words| vmac_words(words).naming).unwrap_or_default();
+            naming.into_iter().for_each(|word| self.write_instead(word, &[]));
             vmac.name = None;
         }
     }
@@ -465,16 +557,9 @@ fn address_span(i: &Instance, ip: IpAddr) -> Option<Span> {
         .map(|w| w.span)
 }
 
-/// Family of the first address, else of peers or source.
-fn family_of(i: &Instance) -> Family {
-    let first = |words: &Words| value::prefix(&words.first()?.value).map(|(ip, _)| ip);
-    let written = i.virtual_ipaddress.iter().find_map(first);
-    let talked = || i.unicast_peer.iter().find_map(first);
-    let source = || {
-        let word = i.unicast_src_ip.as_ref().or(i.mcast_src_ip.as_ref())?;
-        word.value.parse().ok()
-    };
-    written.or_else(talked).or_else(source).map_or(Family::V4, Family::of)
+/// The instance's own setting, else the general one.
+fn either(own: Option<Located<bool>>, general: Option<bool>) -> bool {
+    own.map(|own| own.value).or(general).unwrap_or(false)
 }
 
 /// `value` in units of so many microseconds, rounded.
@@ -490,7 +575,7 @@ fn garp(i: &Instance, g: &Global, strict: bool) -> GarpSchedule {
     let repeat = count(i.garp_master_repeat.or(g.vrrp_garp_master_repeat), default_repeat);
     let delay =
         seconds(i.garp_master_delay, g.vrrp_garp_master_delay).unwrap_or(Duration::from_secs(default_delay));
-    let lower = count(i.garp_lower_prio_repeat.or(g.vrrp_garp_lower_prio_repeat), repeat);
+    let lower = count(i.garp_lower_prio_repeat.map(|n| n.value).or(g.vrrp_garp_lower_prio_repeat), repeat);
     GarpSchedule {
         repeat,
         delay,

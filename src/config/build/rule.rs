@@ -3,13 +3,38 @@
 use buoy_vrrp::Family;
 
 use super::Build;
-use super::entry::{Cursor, Unusable, span_of, unusable};
+use super::entry::{Cursor, Once, Unusable, span_of, unusable};
 use super::names::List;
 use crate::config::finding::{Code, Finding};
 use crate::config::schema::Entries;
 use crate::config::settings::{Text, Words};
 use crate::config::value;
-use crate::host::desired::{PROTOCOL, Prefix, Rule, RuleAction};
+use crate::host::desired::{PROTOCOL, Rule, RuleAction};
+
+/// Of these a line takes one.
+const ONCE: Once = &[
+    &["from"],
+    &["to"],
+    &["preference", "priority", "order"],
+    &["tos", "dsfield"],
+    &["fwmark"],
+    &["realms"],
+    &["suppress_prefixlength", "sup_pl"],
+    &["suppress_ifgroup", "sup_group"],
+    &["dev", "iif"],
+    &["oif"],
+    &["tunnel-id"],
+    &["uidrange"],
+    &["protocol"],
+    &["ipproto", "ip_proto"],
+    &["sport"],
+    &["dport"],
+    &["track_group"],
+];
+
+/// Of all of these together a line takes one.
+const ACTIONS: [&str; 8] =
+    ["table", "lookup", "l3mdev", "goto", "nop", "blackhole", "unreachable", "prohibit"];
 
 /// A rule line, and the track group of a static one.
 pub(super) struct RuleLine {
@@ -23,12 +48,12 @@ pub(super) const FIRST_PREFERENCE: u32 = 16_384;
 impl Build<'_> {
     pub(super) fn rule(&mut self, words: &Words, entries: Entries) -> Option<RuleLine> {
         let line = self.rule_line(words, entries);
-        line.map_err(|finding| self.findings.push(*finding)).ok()
+        self.or_nothing(words, line)
     }
 
     fn rule_line(&mut self, words: &Words, entries: Entries) -> Result<RuleLine, Unusable> {
-        let mut cursor = Cursor::new(words);
-        let mut family = None;
+        let mut cursor = Cursor::of_route_or_rule(words);
+        let mut stated = None;
         let mut preference = None;
         let mut action = None;
         let mut track_group = None;
@@ -55,12 +80,17 @@ impl Build<'_> {
             action: RuleAction::Nop,
             tracked: true,
         };
-        while let Some(option) = cursor.next() {
+        while let Some(option) = cursor.option() {
+            let acts = action.is_some() || rule.l3mdev;
+            if acts && ACTIONS.contains(&&*option.value) {
+                let message = format!("a rule has one action, and `{}` is another", option.value);
+                return Err(unusable(option, message));
+            }
             match &*option.value {
-                "inet" => family = Some(Family::V4),
-                "inet6" => family = Some(Family::V6),
-                "from" => rule.from = selector(&mut cursor, option, &mut family)?,
-                "to" => rule.to = selector(&mut cursor, option, &mut family)?,
+                "inet" => stated = Some(Family::V4),
+                "inet6" => stated = Some(Family::V6),
+                "from" => rule.from = cursor.prefix(option, None)?,
+                "to" => rule.to = cursor.prefix(option, None)?,
                 "table" | "lookup" => {
                     let table = self.named(&mut cursor, option, List::Tables, u32::MAX)?;
                     if table == 0 {
@@ -103,6 +133,7 @@ impl Build<'_> {
                 }
                 _ => return Err(self.unknown_option(option, entries.options())),
             }
+            self.once(&cursor, option, ONCE);
         }
         let dropped = |message: &str| {
             Box::new(
@@ -115,14 +146,21 @@ impl Build<'_> {
             None if rule.l3mdev => RuleAction::Table(0),
             None => return Err(dropped("a rule without table or action")),
         };
-        rule.family = family.unwrap_or(Family::V4);
+        let selected = [rule.from, rule.to].into_iter().flatten().map(|prefix| Family::of(prefix.ip));
+        let mut families = stated.into_iter().chain(selected);
+        rule.family = families.next().unwrap_or(Family::V4);
+        if families.any(|family| family != rule.family) {
+            return Err(dropped("addresses of both families on one line"));
+        }
         rule.priority = match preference {
             Some(preference) => preference,
             None => {
                 let next = self.next_preference(rule.family);
-                let finding =
-                    Finding::warning(Code::MissingSetting, span_of(words), "a rule without preference");
-                self.findings.push(finding.assume(format!("preference {next}")));
+                let assumed = format!("preference {next}");
+                self.warn(Code::MissingSetting, span_of(words), "a rule without preference", &assumed);
+                if let Some(last) = words.last() {
+                    self.write_behind(last, &["preference", &next.to_string()]);
+                }
                 next
             }
         };
@@ -141,22 +179,14 @@ impl Build<'_> {
         if let Some((word, port)) = cursor.peek().and_then(|w| Some((w, w.value.parse::<u16>().ok()?))) {
             cursor.next();
             let message = format!("{}: a range of ports is expected", option.value);
-            self.warn(Code::BadValue, word.span, &message, &format!("{port}-{port}"));
+            let range = format!("{port}-{port}");
+            self.warn(Code::BadValue, word.span, &message, &range);
+            self.write_instead(word, &[&range]);
             return Ok((port, port));
         }
         let (from, to) = range(cursor, option, u32::from(u16::MAX))?;
         Ok((u16::try_from(from).unwrap_or(u16::MAX), u16::try_from(to).unwrap_or(u16::MAX)))
     }
-}
-
-fn selector(
-    cursor: &mut Cursor<'_>,
-    option: &Text,
-    family: &mut Option<Family>,
-) -> Result<Option<Prefix>, Unusable> {
-    let prefix = cursor.prefix(option, *family)?;
-    *family = family.or(prefix.map(|p| Family::of(p.ip)));
-    Ok(prefix)
 }
 
 fn mark(cursor: &mut Cursor<'_>, option: &Text) -> Result<(u32, Option<u32>), Unusable> {

@@ -10,8 +10,7 @@ use super::Build;
 use super::entry::Cursor;
 use crate::config::finding::{Code, Finding, nearest};
 use crate::config::plan::{ParamMatch, TrackFile, TrackProcess, TrackScript};
-use crate::config::settings::{File, Instance, Process, Script, SyncGroup, Words};
-use crate::config::source::Span;
+use crate::config::settings::{File, Instance, Process, Script, SyncGroup, Text, Words};
 use crate::config::value::{self, NumberError};
 
 /// A kind of tracked object.
@@ -57,8 +56,16 @@ struct Defined {
     order: u64,
     weight: i32,
     reverse: bool,
-    /// False once the definition has been found unusable.
-    usable: bool,
+    usable: Usable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usable {
+    Yes,
+    /// This machine lacks what it needs.
+    NotHere,
+    /// It lacks what makes it a definition.
+    No,
 }
 
 /// All definitions by kind and name.
@@ -89,15 +96,15 @@ impl<'s> From<&'s SyncGroup> for Lists<'s> {
     }
 }
 
-impl Lists<'_> {
-    /// Where a target is named.
-    pub(super) fn span(&self, target: &Target) -> Option<Span> {
-        let names = self
-            .lists
-            .iter()
-            .flat_map(|(kind, list)| list.iter().filter_map(|words| words.first()).map(|name| (*kind, name)));
-        let mut named = names.filter(|(kind, name)| kind.target(Arc::clone(&name.value)) == *target);
-        named.next().map(|(_, name)| name.span)
+impl<'s> Lists<'s> {
+    /// The entry of a target.
+    pub(super) fn entry(&self, target: &Target) -> Option<&[Text]> {
+        let entries = self.lists.iter().flat_map(|(kind, list)| list.iter().map(|words| (*kind, words)));
+        let named = |(kind, words): (Kind, &'s Words)| {
+            let name = words.first()?;
+            (kind.target(Arc::clone(&name.value)) == *target).then_some(words.as_slice())
+        };
+        entries.filter_map(named).next()
     }
 }
 
@@ -122,7 +129,11 @@ impl Build<'_> {
                 script.order,
                 script.weight.as_ref(),
                 0,
-                built_script.is_some(),
+                match (&built_script, &script.script) {
+                    (Some(_), _) => Usable::Yes,
+                    (None, Some(_)) => Usable::NotHere,
+                    (None, None) => Usable::No,
+                },
             );
             built.extend(built_script);
         }
@@ -135,6 +146,7 @@ impl Build<'_> {
             let message = format!("`vrrp_script {}` has no `script`", name.value);
             let finding = Finding::warning(Code::MissingSetting, name.span, message);
             self.findings.push(finding.assume("it is dropped, and nothing tracks it"));
+            self.leave_out(name);
             return None;
         };
         let command = self.command_of(line, script.user.as_ref())?;
@@ -142,10 +154,15 @@ impl Build<'_> {
         let written = script.interval.map_or(second, |s| s.value.0);
         let interval = if written.is_zero() { second } else { written };
         if let Some(s) = script.interval.filter(|s| s.value.0.is_zero()) {
-            let finding = Finding::warning(Code::OutOfRange, s.span, "an interval of 0");
-            self.findings.push(finding.assume("1 second"));
+            self.warn(Code::OutOfRange, s.span, "an interval of 0", "1 second");
+            self.write_instead(&s, &["1"]);
         }
-        let timeout = script.timeout.map(|s| s.value.0).filter(|t| !t.is_zero()).unwrap_or(interval);
+        let mut timeout = script.timeout.map_or(interval, |s| s.value.0);
+        if let Some(s) = script.timeout.filter(|s| s.value.0.is_zero()) {
+            timeout = second;
+            self.warn(Code::OutOfRange, s.span, "a timeout of 0", "1 second");
+            self.write_instead(&s, &["1"]);
+        }
         Some(TrackScript {
             name: Arc::clone(&name.value),
             command,
@@ -161,12 +178,13 @@ impl Build<'_> {
         let mut built = Vec::new();
         for file in files {
             let name = Arc::clone(&file.name.value);
-            let usable = file.file.is_some();
+            let usable = if file.file.is_some() { Usable::Yes } else { Usable::No };
             self.define(Kind::File, Arc::clone(&name), file.order, file.weight.as_ref(), 1, usable);
             let Some(path) = &file.file else {
                 let message = format!("`track_file {name}` has no `file`");
                 let finding = Finding::warning(Code::MissingSetting, file.name.span, message);
                 self.findings.push(finding.assume("it is dropped, and nothing tracks it"));
+                self.leave_out(&file.name);
                 continue;
             };
             let init = file.init_file.as_ref().map(|words| {
@@ -182,12 +200,13 @@ impl Build<'_> {
         let mut built = Vec::new();
         for process in processes {
             let name = Arc::clone(&process.name.value);
-            let usable = process.process.is_some();
+            let usable = if process.process.is_some() { Usable::Yes } else { Usable::No };
             self.define(Kind::Process, Arc::clone(&name), process.order, process.weight.as_ref(), 0, usable);
             let Some((command, parameters)) = process.process.as_ref().and_then(|w| w.split_first()) else {
                 let message = format!("`vrrp_track_process {name}` has no `process`");
                 let finding = Finding::warning(Code::MissingSetting, process.name.span, message);
                 self.findings.push(finding.assume("it is dropped, and nothing tracks it"));
+                self.leave_out(&process.name);
                 continue;
             };
             let param_match = match process.param_match.as_deref() {
@@ -198,8 +217,8 @@ impl Build<'_> {
                     "partial" => ParamMatch::Partial,
                     text => {
                         let message = format!("`{text}` is not `initial` or `partial`");
-                        let finding = Finding::warning(Code::BadValue, word.span, message);
-                        self.findings.push(finding.assume("exact"));
+                        self.warn(Code::BadValue, word.span, &message, "exact");
+                        self.write_instead(word, &[]);
                         ParamMatch::Exact
                     }
                 },
@@ -210,8 +229,8 @@ impl Build<'_> {
                 && max < quorum
             {
                 let message = format!("`quorum_max` {max} is below the quorum of {quorum}");
-                let finding = Finding::warning(Code::Conflict, written.span, message);
-                self.findings.push(finding.assume("no upper limit"));
+                self.warn(Code::Conflict, written.span, &message, "no upper limit");
+                self.leave_out(&written);
                 quorum_max = None;
             }
             let delay = process.delay.map_or(Duration::ZERO, |d| d.0);
@@ -237,7 +256,7 @@ impl Build<'_> {
         order: u64,
         weight: Option<&Words>,
         default: i32,
-        usable: bool,
+        usable: Usable,
     ) {
         let (weight, reverse) = match weight.map(Vec::as_slice) {
             Some([number, more @ ..]) => {
@@ -249,14 +268,15 @@ impl Build<'_> {
         self.tracked.0.insert((kind, name), Defined { order, weight, reverse, usable });
     }
 
-    fn bounded(&mut self, kind: Kind, weight: i32, word: &crate::config::settings::Text) -> i32 {
+    fn bounded(&mut self, kind: Kind, weight: i32, word: &Text) -> i32 {
         let most = kind.most();
         if weight.abs() <= most {
             return weight;
         }
         let message = format!("a weight of {weight}; {most} is the most for a tracked {}", kind.name());
         let cut = weight.clamp(-most, most);
-        self.findings.push(Finding::warning(Code::OutOfRange, word.span, message).assume(cut.to_string()));
+        self.warn(Code::OutOfRange, word.span, &message, &cut.to_string());
+        self.write_instead(word, &[&cut.to_string()]);
         cut
     }
 
@@ -268,9 +288,9 @@ impl Build<'_> {
                 let Some(tracker) = self.tracker(kind, words, lists.order) else { continue };
                 if trackers.iter().any(|t| t.target == tracker.target) {
                     let message = format!("{} is tracked twice", tracker.target);
-                    let span = words.first().map(|w| w.span);
-                    let finding = Finding::warning(Code::Duplicate, span, message);
-                    self.findings.push(finding.assume("the first entry counts"));
+                    let first = words.first();
+                    self.warn(Code::Duplicate, first.map(|w| w.span), &message, "the first entry counts");
+                    first.into_iter().for_each(|first| self.leave_out(first));
                 } else {
                     trackers.push(tracker);
                 }
@@ -284,7 +304,7 @@ impl Build<'_> {
         let name = cursor.next()?;
         let defined = if kind == Kind::Interface {
             self.interface(name);
-            Defined { order: 0, weight: 0, reverse: false, usable: true }
+            Defined { order: 0, weight: 0, reverse: false, usable: Usable::Yes }
         } else {
             self.definition(kind, name, order)?
         };
@@ -295,6 +315,7 @@ impl Build<'_> {
                     let Some(word) = cursor.next() else {
                         let message = "`weight` without its value";
                         self.warn(Code::BadValue, option.span, message, "the line is ignored");
+                        self.leave_out(name);
                         return None;
                     };
                     match weight_of(&word.value).filter(|w| w.unsigned_abs() <= 254) {
@@ -302,12 +323,14 @@ impl Build<'_> {
                             if word.value.parse::<i32>().is_err() {
                                 let message = "weight: a number followed by something else";
                                 self.warn(Code::BadValue, word.span, message, &written.to_string());
+                                self.write_instead(word, &[&written.to_string()]);
                             }
                             weight = self.bounded(kind, written, word);
                         }
                         None => {
                             let message = "weight: not a number within -254..254";
                             self.warn(Code::BadValue, word.span, message, &format!("weight {weight}"));
+                            self.write_instead(word, &[&weight.to_string()]);
                         }
                     }
                 }
@@ -318,22 +341,21 @@ impl Build<'_> {
                     let message = format!("unknown option `{text}`");
                     let finding = Finding::warning(Code::UnknownWord, option.span, message);
                     self.findings.push(finding.nearest(nearest(text, known)).assume("the line is ignored"));
+                    self.leave_out(name);
                     return None;
                 }
             }
         }
-        if !defined.usable {
+        if defined.usable != Usable::Yes {
+            if defined.usable == Usable::No {
+                self.leave_out(name);
+            }
             return None;
         }
         Some(Tracker { target: kind.target(Arc::clone(&name.value)), weight, reverse })
     }
 
-    fn definition(
-        &mut self,
-        kind: Kind,
-        name: &crate::config::settings::Text,
-        order: u64,
-    ) -> Option<Defined> {
+    fn definition(&mut self, kind: Kind, name: &Text, order: u64) -> Option<Defined> {
         let found = self.tracked.0.get(&(kind, Arc::clone(&name.value))).copied();
         let message = match found {
             Some(defined) if defined.order < order => return Some(defined),
@@ -346,6 +368,7 @@ impl Build<'_> {
         let near = nearest(&name.value, known.filter(|n| *n != &*name.value)).map(str::to_owned);
         let finding = Finding::warning(Code::Undefined, name.span, message);
         self.findings.push(finding.nearest(near).assume("it is not tracked"));
+        self.leave_out(name);
         None
     }
 }

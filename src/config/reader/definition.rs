@@ -58,6 +58,14 @@ impl Definitions {
         };
     }
 
+    pub(super) fn is_defined(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// `random_seed`: makes `${_RANDOM}` repeatable.
     pub(super) fn seed(&mut self, seed: u64) {
         self.random = Some(seed);
@@ -129,6 +137,12 @@ impl Definitions {
             None => z,
         }
     }
+}
+
+/// Whether a line holds a reference to one of the names that every configuration knows.
+pub(super) fn has_built_in(line: &str) -> bool {
+    const NAMES: [&str; 6] = ["_PWD", "_INSTANCE", "_HASH", "_BANG", "_ENV", "_RANDOM"];
+    references(line).any(|reference| line.get(reference.name).is_some_and(|name| NAMES.contains(&name)))
 }
 
 /// The references in a line, from left to right.

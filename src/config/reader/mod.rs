@@ -20,17 +20,20 @@ use self::definition::{Definition, Definitions, Endless, Surroundings};
 use self::fragment::Fragment;
 use self::include::{Insistence, Match};
 use self::words::{Stage, Token, TokenKind};
-use super::finding::{Code, Finding, Findings};
+use super::finding::{Code, Finding, Findings, nearest};
 use super::source::{Sources, Span, Word};
 use super::tree::{Builder, Tree};
 
 pub(crate) use self::include::check_words as include_check_words;
 #[cfg(test)]
 pub(crate) use self::words::is_script_word;
-pub(crate) use self::words::{arguments, quoted, quoted_command, script_words};
+pub(crate) use self::words::{
+    ScriptWord, arguments, is_expanded, is_open, open_quote, plain_command, quoted, quoted_command,
+    script_words,
+};
 
 /// Longest line keepalived reads, without its newline.
-const MAX_LINE: usize = 1_023;
+pub(crate) const MAX_LINE: usize = 1_023;
 /// Deepest nesting of includes.
 const MAX_INCLUDE_DEPTH: usize = 32;
 /// Most files one configuration may read, counting repetitions.
@@ -87,18 +90,43 @@ pub(crate) fn read(file: u32, manner: Manner, sources: &mut Sources, findings: &
     builder.finish(sources, findings)
 }
 
-/// The words of an entry that stands in a string of TOML, as byte ranges.
-pub(crate) fn split_words(text: &str) -> Vec<std::ops::Range<usize>> {
+/// The words of an entry that stands in a string of TOML, as byte ranges; nothing when there is something else in it:
+/// a brace, or a quote that is never closed.
+pub(crate) fn split_words(text: &str) -> Option<Vec<std::ops::Range<usize>>> {
     let mut tokens = Vec::new();
     words::split(text, Stage::Expanded, &mut tokens);
-    tokens.into_iter().filter(|t| t.kind == TokenKind::Word).map(|t| t.start..t.end).collect()
+    let word = |token: Token| (token.kind == TokenKind::Word).then_some(token.start..token.end);
+    tokens.into_iter().map(word).collect()
+}
+
+/// What was odd about the bytes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    NotUtf8,
+    ByteOrderMark,
+}
+
+impl Oddity {
+    pub(crate) fn finding(self, span: Span, file: &str) -> Finding {
+        match self {
+            Self::NotUtf8 => Finding::warning(Code::NotUtf8, span, format!("{file} is not UTF-8"))
+                .assume("the odd bytes are replaced"),
+            Self::ByteOrderMark => {
+                let message = format!("{file} begins with a byte order mark, which belongs to no word");
+                Finding::warning(Code::NotUtf8, span, message).assume("it is skipped").taken_as_written()
+            }
+        }
+    }
 }
 
 /// Decodes a file, saying what had to be replaced.
-pub(crate) fn decode(bytes: Vec<u8>) -> (String, bool) {
+pub(crate) fn decode(bytes: Vec<u8>) -> (String, Option<Oddity>) {
     match String::from_utf8(bytes) {
-        Ok(text) => (text, true),
-        Err(e) => (String::from_utf8_lossy(e.as_bytes()).into_owned(), false),
+        Ok(text) => match text.strip_prefix('\u{feff}') {
+            Some(behind) => (behind.to_owned(), Some(Oddity::ByteOrderMark)),
+            None => (text, None),
+        },
+        Err(e) => (String::from_utf8_lossy(e.as_bytes()).into_owned(), Some(Oddity::NotUtf8)),
     }
 }
 
@@ -331,9 +359,29 @@ impl Reader<'_> {
         }
         let mut tokens = std::mem::take(&mut self.tokens);
         words::split(line.text(), Stage::Expanded, &mut tokens);
+        let script = tokens.first().is_some_and(|t| words::is_script_word(&line.text()[t.start..t.end]));
+        if !script {
+            self.tell_undefined(line);
+        }
         let whole = self.sources.produce(line.parts());
         self.emit(line.text(), &tokens, |from, to| whole.part(from, to));
         self.tokens = tokens;
+    }
+
+    /// What nothing defines stays as it is written, which is seldom what was meant. The shell of a command has names of
+    /// its own.
+    fn tell_undefined(&mut self, line: &Fragment) {
+        for reference in definition::references(line.text()) {
+            let Some(name) = line.text().get(reference.name.clone()) else { continue };
+            let message = match self.definitions.is_defined(name) {
+                true => format!("`${name}` is several lines, and has to stand alone on its own"),
+                false => format!("there is no definition of `{name}`"),
+            };
+            let near = nearest(name, self.definitions.names().filter(|known| *known != name));
+            let finding = Finding::warning(Code::Definition, line.slice(reference.range).span(), message);
+            let finding = finding.nearest(near).assume("it is taken as it is written");
+            self.findings.push(finding);
+        }
     }
 
     /// Hands words and braces to the builder.
@@ -490,11 +538,9 @@ impl Reader<'_> {
             self.stop(Some(span), "the files together are larger than any configuration needs to be");
             return;
         }
-        let (text, valid) = decode(bytes);
-        if !valid {
-            let message = format!("{} is not UTF-8", path.display());
-            let finding = Finding::warning(Code::NotUtf8, span, message);
-            self.warn(finding.assume("the odd bytes are replaced"));
+        let (text, oddity) = decode(bytes);
+        if let Some(oddity) = oddity {
+            self.warn(oddity.finding(span, &path.display().to_string()));
         }
         let file = self.sources.add(path, text);
         self.including.push(canonical);

@@ -175,13 +175,18 @@ fn a_bare_reference_needs_a_blank_comma_or_parenthesis_behind_it() {
 }
 
 #[test]
-fn an_undefined_reference_stays_and_is_no_block() {
-    reads_as("a $NONE ${NONE}\n", "a $NONE ${NONE}");
+fn an_undefined_reference_stays_is_no_block_and_is_reported() {
+    let read = read_text("$NODE=1\na $NONE ${NONE}\nnotify \"x $NONE\"\n");
+    assert_eq!(read.shape(), "a $NONE ${NONE}; notify x $NONE");
+    assert_eq!(read.codes(), [Code::Definition, Code::Definition]);
+    assert!(read.findings.iter().all(|f| f.nearest.as_deref() == Some("NODE")));
 }
 
 #[test]
 fn a_definition_may_hold_several_words_and_names_are_letters_digits_and_underscore() {
-    reads_as("$A_1=b c\nx $A_1\n$A-B=1\n$P = 5\n", "x b c; $A-B=1; $P = 5");
+    let read = read_text("$A_1=b c\nx $A_1\n$A-B=1\n$P = 5\n");
+    assert_eq!(read.shape(), "x b c; $A-B=1; $P = 5");
+    assert_eq!(read.codes(), [Code::Definition]);
 }
 
 #[test]
@@ -192,7 +197,7 @@ fn a_definition_of_several_lines_may_hold_whole_blocks_and_definitions() {
 
 #[test]
 fn a_comment_does_not_end_a_definition_of_several_lines() {
-    reads_as("$B=\\\na { # the start \\\n # of a block\\\nb#x \\\n}\n\nc $B\n$B\n", "c $B; a (b)");
+    reads_as("$B=\\\na { # the start \\\n # of a block\\\nb#x \\\n}\n\n$B\n", "a (b)");
     reads_as("$B=\\ # with a comment \\\na\n$B\nb # no definition \\\nc\n", "a; b; c");
 }
 
@@ -288,7 +293,7 @@ fn lists_take_single_values_and_tuples_with_missing_members() {
 
 #[test]
 fn the_leftmost_generator_is_the_outermost() {
-    reads_as("~SEQ(A,2) ~SEQ(B,2) x $A$B ${A}${B}\n", "x $A1 11; x $A2 12; x $A1 21; x $A2 22");
+    reads_as("~SEQ(A,2) ~SEQ(B,2) x ${A}${B}\n", "x 11; x 12; x 21; x 22");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From a line to its words and braces, and from the rest of a script line to a command.
 
-use super::include;
+use super::{definition, include};
 
 /// A piece of a line, as byte offsets into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub(super) fn without_comment(line: &str) -> Vec<std::ops::Range<usize>> {
                 at += 1;
             }
             // Inside quotes a backslash is left for whoever reads the command line.
-            b'\\' if quoted => at += if bytes.get(at + 1) == Some(&b'"') && escapes_in(line) { 2 } else { 1 },
+            b'\\' if quoted => at += if escapes_in(line) { 2 } else { 1 },
             b'\\' if matches!(bytes.get(at + 1), Some(b'#' | b'!')) => {
                 parts.push(from..at);
                 from = at + 1;
@@ -160,6 +160,16 @@ pub(crate) struct ScriptWord {
 /// First split of a script line: the command line, then user and group. Single and double quotes, adjacent
 /// pieces joined; backslashes are kept for the second split.
 pub(crate) fn script_words(rest: &str) -> Vec<ScriptWord> {
+    split_script(rest).0
+}
+
+/// Where the quote stands that the first split of a script line finds no end of.
+pub(crate) fn open_quote(rest: &str) -> Option<usize> {
+    split_script(rest).1
+}
+
+fn split_script(rest: &str) -> (Vec<ScriptWord>, Option<usize>) {
+    let mut open = None;
     let mut words = Vec::new();
     let mut chars = rest.char_indices().peekable();
     while let Some(&(start, first)) = chars.peek() {
@@ -170,6 +180,7 @@ pub(crate) fn script_words(rest: &str) -> Vec<ScriptWord> {
         let mut text = String::new();
         let mut end = start;
         let mut quote = None;
+        let mut quoted_from = None;
         while let Some(&(at, c)) = chars.peek() {
             if quote.is_none() && c.is_ascii_whitespace() {
                 break;
@@ -177,7 +188,10 @@ pub(crate) fn script_words(rest: &str) -> Vec<ScriptWord> {
             chars.next();
             end = at + c.len_utf8();
             match (quote, c) {
-                (None, '"' | '\'') => quote = Some(c),
+                (None, '"' | '\'') => {
+                    quote = Some(c);
+                    quoted_from = Some(at);
+                }
                 (Some(q), c) if q == c => quote = None,
                 (_, '\\') => {
                     text.push('\\');
@@ -191,19 +205,30 @@ pub(crate) fn script_words(rest: &str) -> Vec<ScriptWord> {
                 (_, c) => text.push(c),
             }
         }
+        open = open.or(quoted_from.filter(|_| quote.is_some()));
         words.push(ScriptWord { text, start, end });
     }
-    words
+    (words, open)
 }
 
 /// Second split: the command line into its arguments, with quotes and C escapes.
 pub(crate) fn arguments(command: &str) -> Vec<String> {
+    split_command(command).0
+}
+
+/// Whether the second split meets a quote without an end.
+pub(crate) fn is_open(command: &str) -> bool {
+    split_command(command).1
+}
+
+fn split_command(command: &str) -> (Vec<String>, bool) {
+    let mut open = false;
     let mut argv = Vec::new();
     let mut chars = command.chars().peekable();
     loop {
         while chars.next_if(char::is_ascii_whitespace).is_some() {}
         if chars.peek().is_none() {
-            return argv;
+            return (argv, open);
         }
         let mut argument = String::new();
         let mut quote = None;
@@ -215,6 +240,7 @@ pub(crate) fn arguments(command: &str) -> Vec<String> {
                 (_, c) => argument.push(c),
             }
         }
+        open |= quote.is_some();
         argv.push(argument);
     }
 }
@@ -255,6 +281,35 @@ fn number(chars: &mut Chars<'_>, radix: u32, digits: usize, first: u32) -> u8 {
     u8::try_from(value & 0xff).unwrap_or(u8::MAX)
 }
 
+/// A command as it can stand on one line between double quotes: as it is written, or with escapes throughout where
+/// something in it would end the quotes or the line, or be expanded.
+pub(crate) fn plain_command(command: &str) -> String {
+    let mut bare = command.chars();
+    let mut plain = !is_open(command) && !command.contains("$_") && !command.contains("${_");
+    while let Some(c) = bare.next() {
+        plain &= match c {
+            '\\' => bare.next().is_some_and(|c| !matches!(c, '\n' | '\r')),
+            c => !matches!(c, '"' | '\n' | '\r'),
+        };
+    }
+    if plain { command.to_owned() } else { command_line(&arguments(command)) }
+}
+
+fn command_line(argv: &[String]) -> String {
+    let argument = |text: &String| {
+        let mut out = String::new();
+        for c in text.chars() {
+            match c {
+                '"' | '\'' | '\\' | ' ' => out.extend(['\\', c]),
+                c if c == '$' || c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+                c => out.push(c),
+            }
+        }
+        if out.is_empty() { "''".to_owned() } else { out }
+    };
+    argv.iter().map(argument).collect::<Vec<_>>().join(" ")
+}
+
 /// A word as it has to be written so that the reader gives it back.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = !word.is_empty()
@@ -267,19 +322,10 @@ pub(crate) fn quoted(word: &str) -> String {
 
 /// A command line as one word of a script line.
 pub(crate) fn quoted_command(command: &str) -> String {
-    let mut out = String::from("\"");
-    let mut chars = command.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                out.push('\\');
-                out.extend(chars.next());
-            }
-            // A bare double quote stands between single quotes, joined to its neighbours.
-            '"' => out.push_str("\"'\"'\""),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    format!("\"{}\"", plain_command(command))
+}
+
+/// Whether a word would be expanded where it is read, in whichever way it is written.
+pub(crate) fn is_expanded(word: &str) -> bool {
+    definition::has_built_in(&quoted(word))
 }

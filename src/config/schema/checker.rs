@@ -2,7 +2,7 @@
 
 use super::global::{SECOND, at_most, number};
 use super::vrrp::user;
-use super::{Block, Complaint, Form, Keyword, Title, later, many, off, old};
+use super::{Block, Complaint, Form, Keyword, Title, bad, later, many, off, old};
 use Form::{Bool, ChoiceAnyCase, Flag, Int, Ip, OptText, Script, Seconds, Text, Texts, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
@@ -137,7 +137,7 @@ const UDP: &[Keyword] = &[
 fn digest(words: &[&str]) -> Result<(), Complaint> {
     let word = words.first().copied().unwrap_or_default();
     if word.len() != 32 || !word.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err((0, format!("`{word}` is not the 32 hex digits of an MD5 sum")));
+        return Err(bad(0, format!("`{word}` is not the 32 hex digits of an MD5 sum")));
     }
     at_most(words, 1)
 }
@@ -145,8 +145,8 @@ fn digest(words: &[&str]) -> Result<(), Complaint> {
 fn status_codes(words: &[&str]) -> Result<(), Complaint> {
     for (at, word) in words.iter().enumerate() {
         let (from, to) = word.split_once('-').unwrap_or((word, word));
-        let from = number(&[from], 0, 100, 599).map_err(|(_, why)| (at, why))?;
-        number(&[to], 0, from, 599).map_err(|(_, why)| (at, why))?;
+        let from = number(&[from], 0, 100, 599).map_err(|complaint| Complaint { at, ..complaint })?;
+        number(&[to], 0, from, 599).map_err(|complaint| Complaint { at, ..complaint })?;
     }
     Ok(())
 }
@@ -161,7 +161,7 @@ fn two_numbers(words: &[&str]) -> Result<(), Complaint> {
 fn hex(words: &[&str]) -> Result<(), Complaint> {
     for (at, word) in words.iter().enumerate() {
         if !word.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b'x' | b'X')) {
-            return Err((at, format!("`{word}` is not hexadecimal")));
+            return Err(bad(at, format!("`{word}` is not hexadecimal")));
         }
     }
     Ok(())

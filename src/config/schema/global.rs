@@ -4,15 +4,16 @@ use super::checker::BFD_INSTANCE;
 use super::virtual_server::{SSL, VIRTUAL_SERVER, VIRTUAL_SERVER_GROUP};
 use super::vrrp::{
     GARP_GROUP, INTERFACE_UP_DOWN_DELAYS, LINKBEAT_INTERFACES, STATIC_ADDRESSES, STATIC_ROUTES, STATIC_RULES,
-    TRACK_FILE, TRACK_GROUP, VRRP_INSTANCE, VRRP_SCRIPT, VRRP_SYNC_GROUP, VRRP_TRACK_PROCESS,
+    TRACK_FILE, TRACK_GROUP, VRRP_INSTANCE, VRRP_SCRIPT, VRRP_SYNC_GROUP, VRRP_TRACK_PROCESS, user,
 };
 use super::{
-    Block, Complaint, Entries, Form, Keyword, Title, anything, fork, later, many, moot, off, old, on, reader,
+    Block, Complaint, Entries, Form, Keyword, Title, What, anything, bad, fork, later, many, moot, off, old,
+    on, reader,
 };
 use crate::config::reader::include_check_words;
 use Form::{
     Bool, Choice, ChoiceAnyCase, Clamped, Flag, Int, Ip, OptInt, OptText, OptWords, Script, Seconds, Text,
-    Texts, Words,
+    Words,
 };
 
 pub(super) static GLOBAL_DEFS: Block = Block::words("global_defs", Title::None, &[GLOBAL]);
@@ -85,9 +86,9 @@ const GLOBAL: &[Keyword] = &[
     on("v3_checksum_as_v2", OptText),
     later("lvs_timeouts", Words(timeouts)),
     later("lvs_flush", Flag),
-    later("lvs_flush_on_stop", OptText),
-    old(later("lvs_flush_onstop", OptText), "lvs_flush_on_stop"),
-    later("lvs_sync_daemon", Words(anything)),
+    later("lvs_flush_on_stop", OptWords(whole_services)),
+    old(later("lvs_flush_onstop", OptWords(whole_services)), "lvs_flush_on_stop"),
+    later("lvs_sync_daemon", Words(sync_daemon)),
     on("vrrp_mcast_group4", Ip),
     on("vrrp_mcast_group6", Ip),
     on("vrrp_garp_master_delay", Seconds(0, 4_294 * SECOND)),
@@ -99,8 +100,8 @@ const GLOBAL: &[Keyword] = &[
     on("vrrp_garp_interval", Seconds(1, 4_294 * SECOND)),
     on("vrrp_gna_interval", Seconds(1, 4_294 * SECOND)),
     on("vrrp_min_garp", Bool),
-    on("vrrp_garp_extra_if", Words(extra_if)),
-    old(on("vrrp_vmac_garp_intvl", Words(extra_if)), "vrrp_garp_extra_if"),
+    on("vrrp_garp_extra_if", Words(general_extra_if)),
+    old(on("vrrp_vmac_garp_intvl", Words(general_extra_if)), "vrrp_garp_extra_if"),
     on("vrrp_down_timer_adverts", Int(1, 100)),
     on("vrrp_lower_prio_no_advert", Bool),
     on("vrrp_higher_prio_send_advert", Bool),
@@ -164,7 +165,7 @@ const GLOBAL: &[Keyword] = &[
     off("enable_dbus", Flag),
     off("dbus_service_name", Text),
     off("dbus_no_interface_name", Text),
-    on("script_user", Texts),
+    on("script_user", Words(user)),
     on("enable_script_security", Flag),
     off("vrrp_netlink_cmd_rcv_bufs", Int(0, MAX_U32)),
     off("vrrp_netlink_cmd_rcv_bufs_force", Bool),
@@ -183,7 +184,7 @@ const GLOBAL: &[Keyword] = &[
     off("reload_time_file", Text),
     off("reload_repeat", Flag),
     on("reload_file", OptText),
-    reader("include_check", OptWords(include_check_words)),
+    reader("include_check", OptWords(include_check)),
     on("config_save_dir", Text),
     moot("tmp_config_directory", Text, "the configuration is kept in memory, not in a temporary file"),
     off("data_use_instance", Bool),
@@ -208,14 +209,14 @@ pub(super) fn number(words: &[&str], at: usize, min: i64, max: i64) -> Result<i6
     let word = words.get(at).copied().unwrap_or_default();
     match word.parse::<i64>() {
         Ok(n) if (min..=max).contains(&n) => Ok(n),
-        Ok(_) => Err((at, format!("`{word}` is not within {min}..{max}"))),
-        Err(_) => Err((at, format!("`{word}` is not an integer"))),
+        Ok(_) => Err(bad(at, format!("`{word}` is not within {min}..{max}"))),
+        Err(_) => Err(bad(at, format!("`{word}` is not an integer"))),
     }
 }
 
 pub(super) fn at_most(words: &[&str], most: usize) -> Result<(), Complaint> {
     match words.get(most) {
-        Some(word) => Err((most, format!("one word too many: `{word}`"))),
+        Some(_) => Err(Complaint { at: most, what: What::Extra }),
         None => Ok(()),
     }
 }
@@ -230,14 +231,14 @@ fn host_and_port(words: &[&str]) -> Result<(), Complaint> {
 fn allow_if_changes(words: &[&str]) -> Result<(), Complaint> {
     match words.first() {
         None | Some(&"allow_if_changes") => at_most(words, 1),
-        Some(word) => Err((0, format!("`{word}` is not `allow_if_changes`"))),
+        Some(word) => Err(bad(0, format!("`{word}` is not `allow_if_changes`"))),
     }
 }
 
 fn timeouts(words: &[&str]) -> Result<(), Complaint> {
     for (at, pair) in words.chunks(2).enumerate() {
         if !matches!(pair.first(), Some(&("tcp" | "tcpfin" | "udp"))) {
-            return Err((at * 2, "not one of `tcp`, `tcpfin`, `udp`".to_owned()));
+            return Err(bad(at * 2, "not one of `tcp`, `tcpfin`, `udp`".to_owned()));
         }
         number(words, at * 2 + 1, 0, 2_678_400)?;
     }
@@ -245,9 +246,63 @@ fn timeouts(words: &[&str]) -> Result<(), Complaint> {
 }
 
 pub(super) fn extra_if(words: &[&str]) -> Result<(), Complaint> {
+    every(words, 0)
+}
+
+/// There is nothing more general that 0 could switch off.
+fn general_extra_if(words: &[&str]) -> Result<(), Complaint> {
+    every(words, 1)
+}
+
+fn every(words: &[&str], least: i64) -> Result<(), Complaint> {
     let at = usize::from(words.first() == Some(&"all"));
-    number(words, at, 0, 86_400)?;
+    number(words, at, least, 86_400)?;
     at_most(words, at + 1)
+}
+
+fn include_check(words: &[&str]) -> Result<(), Complaint> {
+    include_check_words(words).map_err(|(at, why)| bad(at, why))
+}
+
+fn whole_services(words: &[&str]) -> Result<(), Complaint> {
+    match words.first() {
+        None | Some(&"VS") => at_most(words, 1),
+        Some(word) => Err(bad(0, format!("`{word}` is not `VS`"))),
+    }
+}
+
+/// `IFNAME [[inst] INSTANCE] [id N] [maxlen N] [port N] [ttl N] [group ADDR]`.
+fn sync_daemon(words: &[&str]) -> Result<(), Complaint> {
+    const OPTIONS: [(&str, i64, i64); 4] =
+        [("id", 0, 255), ("maxlen", 1, 65_507), ("port", 1, 65_535), ("ttl", 1, 255)];
+    let mut at = match sync_instance(words) {
+        Some(instance) => instance + 1,
+        None => 1,
+    };
+    while let Some(word) = words.get(at) {
+        if let Some((_, min, max)) = OPTIONS.iter().find(|(name, ..)| name == word) {
+            number(words, at + 1, *min, *max)?;
+        } else if *word == "group" {
+            let group = words.get(at + 1).copied().unwrap_or_default();
+            if !group.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_multicast()) {
+                return Err(bad(at + 1, format!("`{group}` is not a multicast address")));
+            }
+        } else {
+            let known = "`inst`, `id`, `maxlen`, `port`, `ttl`, `group`";
+            return Err(bad(at, format!("`{word}` is not one of {known}")));
+        }
+        at += 2;
+    }
+    Ok(())
+}
+
+/// The word of `lvs_sync_daemon` that names an instance.
+pub(crate) fn sync_instance(words: &[&str]) -> Option<usize> {
+    match words.get(1).copied()? {
+        "inst" => Some(2),
+        "id" | "maxlen" | "port" | "ttl" | "group" => None,
+        _ => Some(1),
+    }
 }
 
 fn rx_policy(words: &[&str]) -> Result<(), Complaint> {
@@ -265,7 +320,7 @@ fn cpus(words: &[&str]) -> Result<(), Complaint> {
 fn webhook(words: &[&str]) -> Result<(), Complaint> {
     let url = words.first().copied().unwrap_or_default();
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err((0, format!("`{url}` does not start with http:// or https://")));
+        return Err(bad(0, format!("`{url}` does not start with http:// or https://")));
     }
     if words.len() > 1 {
         number(words, 1, 1, 300)?;

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 pub(crate) use self::entry::Entries;
+pub(crate) use self::global::sync_instance;
 pub(crate) use self::virtual_server::{endpoint, group_member, service};
 
 /// The words that stand outside of any block.
@@ -49,8 +50,27 @@ pub(crate) enum Support {
     Fork,
 }
 
-/// Why a value cannot be used: which word of the value, and what is wrong with it.
-pub(crate) type Complaint = (usize, String);
+/// Why a value cannot be used as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// The word of the value; behind the last one when one is missing.
+    pub(crate) at: usize,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Bad(String),
+    /// This word and all behind it belong to nothing.
+    Extra,
+    /// It is for the LVS-FNAT and DPVS forks.
+    Fork(String),
+}
+
+fn bad(at: usize, why: String) -> Complaint {
+    Complaint { at, what: What::Bad(why) }
+}
+
 pub(crate) type Check = fn(&[&str]) -> Result<(), Complaint>;
 
 /// What follows a keyword.
@@ -188,6 +208,11 @@ const fn reader(name: &'static str, form: Form) -> Keyword {
 
 const fn fork(name: &'static str) -> Keyword {
     word(name, Form::OptWords(anything), Support::Fork)
+}
+
+/// The spelling to use today, and what it stands for.
+pub(crate) fn today(keyword: &'static Keyword, block: &'static Block) -> &'static Keyword {
+    keyword.instead.and_then(|name| block.find(name)).map_or(keyword, |(_, k)| k)
 }
 
 /// An old spelling; `instead` is the one to use.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::checker::{CHECKERS, RETRIES};
 use super::global::{SECOND, at_most, number};
-use super::{Block, Complaint, Entries, Form, Keyword, Title, fork, later, many, moot, old};
+use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, later, many, moot, old};
 use Form::{Bool, Choice, ChoiceAnyCase, Flag, Int, OptSeconds, Script, Seconds, Text, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
@@ -103,24 +103,22 @@ fn forwarding(words: &[&str]) -> Result<(), Complaint> {
     match words.first().copied().unwrap_or_default() {
         "NAT" | "DR" | "TUN" => {}
         "FNAT" | "SNAT" | "fnat" => {
-            return Err((
-                0,
-                "FNAT and SNAT are forwarding methods of the LVS-FNAT and DPVS forks".to_owned(),
-            ));
+            let why = "FNAT and SNAT are forwarding methods of the LVS-FNAT and DPVS forks";
+            return Err(Complaint { at: 0, what: What::Fork(why.to_owned()) });
         }
-        word => return Err((0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`"))),
+        word => return Err(bad(0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`"))),
     }
     let mut at = 1;
     while let Some(word) = words.get(at) {
         match *word {
             "type" if matches!(words.get(at + 1), Some(&("ipip" | "gue" | "gre"))) => at += 1,
-            "type" => return Err((at, "`type` is not followed by `ipip`, `gue` or `gre`".to_owned())),
+            "type" => return Err(bad(at, "`type` is not followed by `ipip`, `gue` or `gre`".to_owned())),
             "port" => {
                 number(words, at + 1, 1, 65_535)?;
                 at += 1;
             }
             "nocsum" | "csum" | "remcsum" => {}
-            word => return Err((at, format!("`{word}` is no tunnel option"))),
+            word => return Err(bad(at, format!("`{word}` is no tunnel option"))),
         }
         at += 1;
     }
@@ -139,7 +137,7 @@ fn granularity(words: &[&str]) -> Result<(), Complaint> {
 pub(crate) fn endpoint(words: &[&str]) -> Result<(), Complaint> {
     let ip = words.first().copied().unwrap_or_default();
     if ip.parse::<IpAddr>().is_err() {
-        return Err((0, format!("`{ip}` is not an IP address")));
+        return Err(bad(0, format!("`{ip}` is not an IP address")));
     }
     if words.len() > 1 {
         number(words, 1, 0, 65_535)?;
@@ -152,7 +150,7 @@ pub(crate) fn service(words: &[&str]) -> Result<(), Complaint> {
     match words.first().copied().unwrap_or_default() {
         "fwmark" => number(words, 1, 1, MAX_U32).map(drop).and_then(|()| at_most(words, 2)),
         "group" if words.len() > 1 => at_most(words, 2),
-        "group" => Err((0, "`group` without a name".to_owned())),
+        "group" => Err(bad(0, "`group` without a name".to_owned())),
         _ => endpoint(words),
     }
 }
@@ -164,7 +162,7 @@ pub(crate) fn group_member(words: &[&str]) -> Result<(), Complaint> {
         number(words, 1, 1, MAX_U32)?;
         return match words.get(2) {
             None | Some(&("inet" | "inet6")) => at_most(words, 3),
-            Some(word) => Err((2, format!("`{word}` is not `inet` or `inet6`"))),
+            Some(word) => Err(bad(2, format!("`{word}` is not `inet` or `inet6`"))),
         };
     }
     let usable = match (first.split_once('-'), first.split_once('/')) {
@@ -182,7 +180,7 @@ pub(crate) fn group_member(words: &[&str]) -> Result<(), Complaint> {
         (None, None) => first.parse::<IpAddr>().is_ok(),
     };
     if !usable {
-        return Err((0, format!("`{first}` is neither an address nor a range of addresses")));
+        return Err(bad(0, format!("`{first}` is neither an address nor a range of addresses")));
     }
     if words.len() > 1 {
         number(words, 1, 0, 65_535)?;

@@ -1,7 +1,7 @@
 //! VRRP and what it tracks.
 
 use super::global::{SECOND, at_most, extra_if};
-use super::{Block, Complaint, Entries, Form, Keyword, Title, many, moot, off, old, on};
+use super::{Block, Complaint, Entries, Form, Keyword, Title, bad, many, moot, off, old, on};
 use Form::{
     Bool, Choice, Clamped, Flag, Int, Ip, OptInt, OptScript, OptText, OptWords, Script, Seconds, Text, Texts,
     Words,
@@ -188,7 +188,7 @@ fn vmac(words: &[&str]) -> Result<(), Complaint> {
     while let Some(word) = words.get(at) {
         match *word {
             "name" | "group" if words.get(at + 1).is_none() => {
-                return Err((at, format!("`{word}` without a value")));
+                return Err(bad(at, format!("`{word}` without a value")));
             }
             "name" => {
                 named = true;
@@ -198,10 +198,10 @@ fn vmac(words: &[&str]) -> Result<(), Complaint> {
             "netlink_notify_msg" => {}
             mac if mac.matches(':').count() >= 4 => {
                 crate::config::value::mac(mac)
-                    .ok_or_else(|| (at, format!("`{mac}` is not a MAC address")))?;
+                    .ok_or_else(|| bad(at, format!("`{mac}` is not a MAC address")))?;
             }
             name if named || name.len() > 15 => {
-                return Err((at, format!("`{name}` cannot be an interface name")));
+                return Err(bad(at, format!("`{name}` cannot be an interface name")));
             }
             _ => named = true,
         }
@@ -213,7 +213,7 @@ fn vmac(words: &[&str]) -> Result<(), Complaint> {
 fn never(words: &[&str]) -> Result<(), Complaint> {
     match words.first() {
         None | Some(&"never") => at_most(words, 1),
-        Some(word) => Err((0, format!("`{word}` is not `never`"))),
+        Some(word) => Err(bad(0, format!("`{word}` is not `never`"))),
     }
 }
 
@@ -224,7 +224,7 @@ pub(super) fn user(words: &[&str]) -> Result<(), Complaint> {
 fn init_file(words: &[&str]) -> Result<(), Complaint> {
     for (at, word) in words.iter().enumerate() {
         if *word != "overwrite" && word.parse::<i64>().is_err() {
-            return Err((at, format!("`{word}` is neither a number nor `overwrite`")));
+            return Err(bad(at, format!("`{word}` is neither a number nor `overwrite`")));
         }
     }
     at_most(words, 2)

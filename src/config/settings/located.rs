@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use super::Seconds;
 use crate::config::source::Span;
+use crate::config::tree::WordId;
 use crate::config::value;
 
 /// A value and where it is written.
@@ -15,6 +16,8 @@ use crate::config::value;
 pub(crate) struct Located<T> {
     pub(crate) value: T,
     pub(crate) span: Span,
+    /// The first word of the value, or the keyword where there is none.
+    pub(crate) at: WordId,
 }
 
 /// By this name the deserializer knows that the place is wanted too.
@@ -22,7 +25,7 @@ pub(super) const LOCATED: &str = "$buoy::Located";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple_struct(LOCATED, 4, LocatedVisitor(PhantomData))
+        deserializer.deserialize_tuple_struct(LOCATED, 5, LocatedVisitor(PhantomData))
     }
 }
 
@@ -37,10 +40,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for LocatedVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
         let missing = || A::Error::custom("a place without its parts");
-        let mut offset = || parts.next_element::<u32>()?.ok_or_else(missing);
-        let span = Span::new(offset()?, offset()?, offset()?);
+        let mut number = || parts.next_element::<u32>()?.ok_or_else(missing);
+        let span = Span::new(number()?, number()?, number()?);
+        let at = number()?;
         let value = parts.next_element()?.ok_or_else(missing)?;
-        Ok(Located { value, span })
+        Ok(Located { value, span, at })
     }
 }
 

@@ -11,9 +11,9 @@ use serde::forward_to_deserialize_any;
 use super::Settings;
 use super::located::LOCATED;
 use crate::config::reader::script_words;
-use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, Title};
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, today};
 use crate::config::source::{Sources, Span, Word};
-use crate::config::tree::{NodeId, Tree};
+use crate::config::tree::{NodeId, Tree, WordId};
 use crate::config::value::{self, NumberError};
 
 /// Reads the settings.
@@ -26,7 +26,7 @@ pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
     Settings::deserialize(Item::Block(BlockItem {
         input,
         block: &ROOT,
-        title: None,
+        head: None,
         nodes: tree.roots().collect(),
     }))
 }
@@ -38,28 +38,29 @@ struct Input<'t> {
 }
 
 impl<'t> Input<'t> {
-    fn word(self, word: Word, form: Form) -> Item<'t> {
-        Item::Word { text: self.sources.text(word).to_owned(), span: self.sources.span(word), form }
+    fn word(self, (at, word): (WordId, Word), form: Form) -> Item<'t> {
+        Item::Word { text: self.sources.text(word).to_owned(), span: self.sources.span(word), at, form }
     }
 
     /// The words behind the keyword; a script's are split by its own rules.
     fn values(self, id: NodeId, form: Form) -> Vec<Item<'t>> {
         if matches!(form, Form::Script | Form::OptScript) {
             let rest = self.tree.node(id).rest;
+            let at = self.tree.first_word(id);
             return script_words(self.sources.text(rest))
                 .into_iter()
                 .map(|w| {
                     let span = self.sources.span(rest.part(w.start, w.end));
-                    Item::Word { text: w.text, span, form }
+                    Item::Word { text: w.text, span, at, form }
                 })
                 .collect();
         }
-        self.tree.values(id).iter().map(|w| self.word(*w, form)).collect()
+        self.tree.numbered_words(id).skip(1).map(|w| self.word(w, form)).collect()
     }
 
     fn entries(self, id: NodeId, content: Content) -> Vec<Item<'t>> {
         let lines = self.tree.children(id).filter(|line| !self.tree.node(*line).ignored);
-        let words = |line: NodeId| self.tree.words(line).iter().map(move |w| self.word(*w, Form::Text));
+        let words = |line: NodeId| self.tree.numbered_words(line).map(move |w| self.word(w, Form::Text));
         match content {
             Content::Entries(entries) if entries.many_per_line() => lines.flat_map(words).collect(),
             _ => lines.map(|line| Item::List(words(line).collect())).collect(),
@@ -71,8 +72,8 @@ impl<'t> Input<'t> {
 struct BlockItem<'t> {
     input: Input<'t>,
     block: &'static Block,
-    /// The block itself, when it has a title.
-    title: Option<NodeId>,
+    /// The block itself, or the first of several; not for the root.
+    head: Option<NodeId>,
     nodes: Vec<NodeId>,
 }
 
@@ -88,6 +89,7 @@ enum Item<'t> {
     Word {
         text: String,
         span: Span,
+        at: WordId,
         form: Form,
     },
 }
@@ -95,7 +97,7 @@ enum Item<'t> {
 impl<'t> Item<'t> {
     fn span(&self) -> Span {
         match self {
-            Self::Block(block) => match block.title.or_else(|| block.nodes.first().copied()) {
+            Self::Block(block) => match block.head {
                 Some(id) => block.input.sources.span(block.input.tree.head(id)),
                 None => Span::new(0, 0, 0),
             },
@@ -113,10 +115,22 @@ impl<'t> Item<'t> {
         }
     }
 
+    /// The first word of the value, or the keyword where there is none.
+    fn at(&self) -> WordId {
+        match self {
+            Self::Block(BlockItem { input, head, .. }) => head.map_or(0, |id| input.tree.first_word(id)),
+            Self::Field { input, nodes, .. } => nodes.last().map_or(0, |id| {
+                let has_value = !input.tree.values(*id).is_empty();
+                input.tree.first_word(*id) + u32::from(has_value)
+            }),
+            Self::List(items) => items.first().map_or(0, Item::at),
+            Self::Word { at, .. } => *at,
+        }
+    }
+
     fn block_of(input: Input<'t>, block: &'static Block, nodes: &[NodeId]) -> Self {
-        let title = (block.title != Title::None).then(|| nodes.first().copied()).flatten();
         let children = nodes.iter().flat_map(|id| input.tree.children(*id)).collect();
-        Self::Block(BlockItem { input, block, title, nodes: children })
+        Self::Block(BlockItem { input, block, head: nodes.first().copied(), nodes: children })
     }
 
     fn into_list(self) -> Vec<Self> {
@@ -143,13 +157,16 @@ impl<'t> Item<'t> {
         match self {
             Self::Field { input, keyword, nodes } => {
                 let form = keyword.form;
-                let span = Item::Field { input, keyword, nodes: nodes.clone() }.span();
                 let first = nodes.last().and_then(|id| input.values(*id, form).into_iter().next());
-                first.unwrap_or(Self::Word { text: String::new(), span, form })
+                first.unwrap_or_else(|| {
+                    let field = Item::Field { input, keyword, nodes };
+                    Self::Word { text: String::new(), span: field.span(), at: field.at(), form }
+                })
             }
             Self::List(items) => items.into_iter().next().unwrap_or(Self::Word {
                 text: String::new(),
                 span: Span::new(0, 0, 0),
+                at: 0,
                 form: Form::Text,
             }),
             other => other,
@@ -208,8 +225,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
     ) -> Result<V::Value, Error> {
         if name == LOCATED {
             let span = self.span();
-            return visitor
-                .visit_seq(Place { parts: vec![span.end, span.start, span.file], value: Some(self) });
+            let parts = vec![self.at(), span.end, span.start, span.file];
+            return visitor.visit_seq(Place { parts, value: Some(self) });
         }
         self.deserialize_seq(visitor)
     }
@@ -268,7 +285,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The three numbers of a place, then the value.
+/// The numbers of a place, the last one first, then the value.
 struct Place<'t> {
     parts: Vec<u32>,
     value: Option<Item<'t>>,
@@ -299,11 +316,13 @@ enum FieldValue<'t> {
 
 impl<'t> Fields<'t> {
     fn new(block: &BlockItem<'t>) -> Self {
-        let BlockItem { input, block, title, nodes } = block;
+        let BlockItem { input, block, head, nodes } = block;
         let mut fields: Vec<(&'static str, FieldValue<'t>)> = Vec::new();
-        if let (Some(id), Some(key)) = (*title, block.title.key()) {
-            let word = input.tree.values(id).first().copied().unwrap_or(input.tree.head(id));
-            fields.push((key, FieldValue::Item(input.word(word, Form::Text))));
+        if let (Some(id), Some(key)) = (*head, block.title.key()) {
+            let mut words = input.tree.numbered_words(id);
+            if let Some(word) = words.nth(1) {
+                fields.push((key, FieldValue::Item(input.word(word, Form::Text))));
+            }
             fields.push(("order", FieldValue::Order(id as u64)));
         }
         for &id in nodes {
@@ -312,7 +331,7 @@ impl<'t> Fields<'t> {
                 continue;
             };
             // Old spellings are read as the new ones.
-            let today = keyword.instead.and_then(|name| block.find(name)).map_or(keyword, |(_, k)| k);
+            let today = today(keyword, block);
             let known = fields.iter_mut().find(|(name, _)| *name == today.name);
             match known {
                 Some((_, FieldValue::Item(Item::Field { nodes, .. }))) => nodes.push(id),

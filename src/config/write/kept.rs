@@ -3,29 +3,32 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{meant, title, today, understood};
+use super::{meant, title, understood};
 use crate::config::kept::Block as Kept;
-use crate::config::schema::{Block, Content, Form, ROOT, Support};
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, today};
 use crate::config::source::Sources;
 use crate::config::tree::{NodeId, Tree};
 
 pub(in crate::config) fn kept(tree: &Tree, sources: &Sources) -> Vec<Kept> {
     let mut keeper = Keeper { tree, sources, known: HashMap::new() };
     let mut all = Vec::new();
+    let mut global: Vec<NodeId> = Vec::new();
     for id in in_order(tree, meant(tree, tree.roots()), &ROOT) {
         let Some(keyword) = tree.node(id).keyword else { continue };
         if keyword.support == Support::Later {
             all.extend(keeper.node(id, &ROOT));
-        } else if let ("global_defs", Form::Block(block)) = (keyword.name, keyword.form) {
-            let children: Vec<Kept> = in_order(tree, meant(tree, tree.children(id)), block)
-                .into_iter()
-                .filter(|child| tree.node(*child).keyword.is_some_and(|k| k.support == Support::Later))
-                .filter_map(|child| keeper.node(child, block))
-                .collect();
-            if !children.is_empty() {
-                let keyword = keeper.shared(keyword.name);
-                all.push(Kept { keyword, words: Vec::new(), children });
-            }
+        } else if keyword.name == "global_defs" {
+            global.extend(meant(tree, tree.children(id)));
+        }
+    }
+    if let Some((_, Keyword { name, form: Form::Block(block), .. })) = ROOT.find("global_defs") {
+        let children: Vec<Kept> = in_order(tree, global.into_iter(), block)
+            .into_iter()
+            .filter(|child| tree.node(*child).keyword.is_some_and(|k| k.support == Support::Later))
+            .filter_map(|child| keeper.node(child, block))
+            .collect();
+        if !children.is_empty() {
+            all.push(Kept { keyword: keeper.shared(name), words: Vec::new(), children });
         }
     }
     all

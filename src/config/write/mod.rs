@@ -7,8 +7,8 @@ mod toml;
 use std::path::Path;
 
 pub(super) use self::kept::kept;
-use super::reader::script_words;
-use super::schema::{Block, Form, Keyword, Title};
+use super::reader::{ScriptWord, plain_command, script_words};
+use super::schema::{Block, Form, Title};
 use super::source::Sources;
 use super::tree::{NodeId, Tree};
 use super::value::{self, NumberError};
@@ -40,11 +40,6 @@ fn meant(tree: &Tree, nodes: impl Iterator<Item = NodeId>) -> impl Iterator<Item
     nodes.filter(|id| !tree.node(*id).ignored)
 }
 
-/// The spelling to use today, and what it stands for.
-fn today(keyword: &'static Keyword, block: &'static Block) -> &'static Keyword {
-    keyword.instead.and_then(|name| block.find(name)).map_or(keyword, |(_, k)| k)
-}
-
 /// The words of a title, without those that belong to nothing.
 fn title<'s>(tree: &Tree, sources: &'s Sources, id: NodeId, block: &Block) -> Vec<&'s str> {
     let most = match block.title {
@@ -59,7 +54,9 @@ fn title<'s>(tree: &Tree, sources: &'s Sources, id: NodeId, block: &Block) -> Ve
 fn understood(tree: &Tree, sources: &Sources, id: NodeId, form: Form) -> Vec<String> {
     if matches!(form, Form::Script | Form::OptScript) {
         let rest = sources.text(tree.node(id).rest);
-        return script_words(rest).into_iter().map(|w| w.text).collect();
+        let write =
+            |(at, word): (usize, ScriptWord)| if at == 0 { plain_command(&word.text) } else { word.text };
+        return script_words(rest).into_iter().enumerate().map(write).collect();
     }
     let words = tree.values(id).iter().map(|w| sources.text(*w));
     let integer = |word: &str| match value::integer(word) {

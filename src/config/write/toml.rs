@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{meant, title, today, understood};
+use super::{meant, title, understood};
 use crate::config::reader::quoted;
-use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Title};
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Title, today};
 use crate::config::source::Sources;
 use crate::config::toml::{ENTRIES, rank};
 use crate::config::tree::{NodeId, Tree};
@@ -66,10 +66,11 @@ impl Writer<'_> {
             return;
         }
         let path = if path.is_empty() { key(keyword.name) } else { format!("{path}.{}", key(keyword.name)) };
-        let each: Vec<NodeId> =
-            if keyword.repeats { nodes.to_vec() } else { nodes.last().copied().into_iter().collect() };
-        for id in each {
-            let inner = children(id);
+        // What several blocks of a keyword say that may stand once counts together.
+        let each = if keyword.repeats { nodes.chunks(1) } else { nodes.chunks(nodes.len().max(1)) };
+        for nodes in each {
+            let inner: Vec<NodeId> = nodes.iter().flat_map(|id| children(*id)).collect();
+            let Some(&id) = nodes.first() else { continue };
             self.head(&if keyword.repeats { format!("[[{path}]]") } else { format!("[{path}]") });
             if let Some(key) = block.title.key() {
                 let words = title(self.tree, self.sources, id, block);
