@@ -26,7 +26,9 @@ fuzz_target!(|text: &str| {
         config::for_people(&loaded.findings, &loaded.sources, false);
         config::json(&loaded.findings, &loaded.sources);
         let Some(plan) = &loaded.plan else { continue };
-        let again = config::load_text(Path::new("again.conf"), &loaded.write(Syntax::Conf), &options);
-        assert_eq!(again.plan.as_ref(), Some(plan));
+        for (name, syntax) in [("again.conf", Syntax::Conf), ("again.toml", Syntax::Toml)] {
+            let again = config::load_text(Path::new(name), &loaded.write(syntax), &options);
+            assert_eq!(again.plan.as_ref(), Some(plan));
+        }
     }
 });

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeString, DeTable, DeValue};
 
 use super::finding::{Code, Finding, Findings, nearest};
-use super::reader::{is_expanded, quoted, quoted_command, split_words};
+use super::reader::{is_expanded, quoted, quoted_command, reference, split_words};
 use super::schema::{Block, Content, Form, Keyword, ROOT, Title};
 use super::source::{Place, Sources, Span, Word};
 use super::tree::{Builder, Tree};
@@ -22,7 +22,7 @@ pub(super) const ENTRIES: &str = "entries";
 pub(super) fn read(file: u32, sources: &mut Sources, findings: &mut Findings) -> Tree {
     let text = sources.shared_text(file);
     let (root, errors) = DeTable::parse_recoverable(&text);
-    let mut reader = Reader { file, text: &text, sources, findings, builder: Builder::default() };
+    let mut reader = Reader { file, text: &text, sources, findings, builder: Builder::default(), refused: 0 };
     for error in errors {
         let span = error.span().map(|range| reader.place(range));
         reader.findings.push(Finding::error(
@@ -42,6 +42,8 @@ struct Reader<'a> {
     sources: &'a mut Sources,
     findings: &'a mut Findings,
     builder: Builder,
+    /// How many values were of no use.
+    refused: usize,
 }
 
 type Key<'i> = Spanned<DeString<'i>>;
@@ -139,10 +141,10 @@ impl Reader<'_> {
         for item in items {
             match item.get_ref() {
                 DeValue::String(text) => {
-                    let before = self.findings.len();
+                    let refused = self.refused;
                     let words = self.split(text, item);
                     match words.first() {
-                        None if self.findings.len() > before => {}
+                        None if self.refused > refused => {}
                         Some(first) => self.builder.statement(&words, first.part(0, 0)),
                         None => {
                             let message = format!("an empty entry in `{}`", block.name);
@@ -169,7 +171,7 @@ impl Reader<'_> {
 
     fn statement(&mut self, head: Word, keyword: &'static Keyword, value: &Value<'_>) {
         let form = keyword.form;
-        let before = self.findings.len();
+        let refused = self.refused;
         let optional = matches!(
             form,
             Form::OptText | Form::OptInt(..) | Form::OptSeconds(..) | Form::OptWords(_) | Form::OptScript
@@ -234,7 +236,7 @@ impl Reader<'_> {
             _ => return self.wrong(value, "a string, a number or a switch"),
         };
         // A word that cannot be used has been told.
-        if self.findings.len() > before {
+        if self.refused > refused {
             return;
         }
         let all: Vec<Word> = std::iter::once(head).chain(words).collect();
@@ -252,8 +254,13 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, value: &Value<'_>, expected: &str) {
+        self.refuse(value, Code::BadValue, format!("{expected} is expected here"));
+    }
+
+    fn refuse(&mut self, value: &Value<'_>, code: Code, message: String) {
         let span = self.place(value.span());
-        self.findings.push(Finding::error(Code::BadValue, span, format!("{expected} is expected here")));
+        self.findings.push(Finding::error(code, span, message));
+        self.refused += 1;
     }
 
     fn place(&self, range: Range<usize>) -> Span {
@@ -289,20 +296,30 @@ impl Reader<'_> {
             self.no_word(value);
             return None;
         }
+        self.tell_reference(text, value);
         Some(self.content(text, value))
+    }
+
+    /// There are no definitions here, and whoever writes the word in the other syntax is told of that there too.
+    fn tell_reference(&mut self, text: &str, value: &Value<'_>) {
+        if let Some(name) = reference(text) {
+            let message = format!("there is no definition of `{name}`: TOML has none");
+            let span = self.place(value.span());
+            let finding =
+                Finding::warning(Code::Definition, span, message).assume("it is taken as it is written");
+            self.findings.push(finding.taken_as_written());
+        }
     }
 
     fn no_word(&mut self, value: &Value<'_>) {
         let message = "this word may hold neither double quotes nor line breaks, nor what keepalived's syntax would \
                        expand, like `${_HASH}`";
-        let span = self.place(value.span());
-        self.findings.push(Finding::error(Code::BadValue, span, message));
+        self.refuse(value, Code::BadValue, message.to_owned());
     }
 
     fn too_long(&mut self, value: &Value<'_>) {
         let message = format!("this may have {MOST_BYTES} bytes at most, and no NUL");
-        let span = self.place(value.span());
-        self.findings.push(Finding::error(Code::LineTooLong, span, message));
+        self.refuse(value, Code::LineTooLong, message);
     }
 
     fn split(&mut self, text: &str, value: &Value<'_>) -> Vec<Word> {
@@ -319,6 +336,7 @@ impl Reader<'_> {
             self.no_word(value);
             return Vec::new();
         }
+        self.tell_reference(text, value);
         ranges.into_iter().map(|range| whole.part(range.start, range.end)).collect()
     }
 }

@@ -133,7 +133,7 @@ impl Build<'_> {
         let mut timeout = g.smtp_connect_timeout.map_or(Duration::from_secs(30), |t| t.value.0);
         let least = Duration::from_secs(1);
         if let Some(word) = g.smtp_connect_timeout.filter(|word| word.value.0 < least) {
-            self.warn(Code::OutOfRange, word.span, "less than a second", "1 second");
+            self.warn(Code::OutOfRange, word.span, "a timeout of less than a second", "1 second");
             self.write_instead(&word, &["1"]);
             timeout = least;
         }

@@ -29,7 +29,7 @@ pub(crate) use self::include::check_words as include_check_words;
 pub(crate) use self::words::is_script_word;
 pub(crate) use self::words::{
     ScriptWord, arguments, is_expanded, is_open, open_quote, plain_command, quoted, quoted_command,
-    script_words,
+    reference, script_words,
 };
 
 /// Longest line keepalived reads, without its newline.

@@ -329,3 +329,10 @@ pub(crate) fn quoted_command(command: &str) -> String {
 pub(crate) fn is_expanded(word: &str) -> bool {
     definition::has_built_in(&quoted(word))
 }
+
+/// The name that a text refers to even when it stands between double quotes.
+pub(crate) fn reference(text: &str) -> Option<String> {
+    let line = format!("\"{text}\"");
+    let name = definition::references(&line).next()?.name;
+    line.get(name).map(str::to_owned)
+}
