@@ -351,9 +351,15 @@ impl Daemon {
         }
         super::log_findings(&loaded);
         super::save_copy(&loaded);
+        let empty = loaded.is_empty();
         let Some(plan) = loaded.plan else {
             return Err(first_error(&loaded));
         };
+        // keepalived runs with nothing to run too; but a file without a single statement is one that was being written
+        // when it was read, or that a full disk has left behind.
+        if empty && !self.keyed.plan.routers.is_empty() {
+            return Err("the file is empty; to run nothing, stop the daemon".to_owned());
+        }
         let now = &self.keyed.plan.global;
         if plan.global.net_namespace != now.net_namespace || plan.global.instance != now.instance {
             return Err("net_namespace and instance take a restart to change".to_owned());

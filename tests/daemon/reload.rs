@@ -251,3 +251,23 @@ fn a_reload_heals_a_fifo_that_was_removed_and_a_reader_that_has_ended() {
     one.stop();
     assert!(!fifo.exists());
 }
+
+#[test]
+fn an_empty_file_is_refused_and_takes_no_address_away() {
+    let mut one = alone();
+    one.start(Conf::owner());
+    one.wait_for_vip();
+    for empty in ["", "# written half way\n"] {
+        fs::write(one.path("buoy.conf"), empty).expect("written");
+        one.signal(Signal::SIGHUP);
+        let refused = || {
+            let daemon = one.status().daemon;
+            daemon.reload_refused
+                && daemon.last_reload.is_some_and(|text| text.starts_with("the file is empty"))
+        };
+        wait_until(SOON, refused, || format!("refusal: {:?}", one.status().daemon.last_reload));
+        assert!(one.holds(vip()));
+        assert_eq!(one.reload(Conf::owner()), "nothing changed");
+    }
+    one.stop();
+}
