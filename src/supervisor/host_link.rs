@@ -149,3 +149,44 @@ impl HostLink {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(ips: &[[u8; 4]]) -> Items {
+        let addresses = ips.iter().map(|ip| Address::plain((*ip).into(), 24, "eth0".into())).collect();
+        Items { addresses, ..Items::default() }
+    }
+
+    fn withdrawn(link: &HostLink) -> Vec<String> {
+        let items = link.take_withdrawn();
+        items.iter().flat_map(|items| &items.addresses).map(|address| address.ip.to_string()).collect()
+    }
+
+    #[test]
+    fn an_address_that_a_reload_takes_from_a_master_is_neither_announced_nor_defended_any_more() {
+        let link = HostLink::default();
+        let key: Arc<str> = "VI_1".into();
+        link.set_items(&key, items(&[[10, 0, 0, 1], [10, 0, 0, 2]]), None, 5);
+        link.install(&key);
+        link.set_items(&key, items(&[[10, 0, 0, 2], [10, 0, 0, 3]]), None, 5);
+        assert_eq!(withdrawn(&link), ["10.0.0.1"]);
+        link.set_items(&key, items(&[[10, 0, 0, 2], [10, 0, 0, 3]]), Some(Duration::from_secs(10)), 5);
+        assert_eq!(withdrawn(&link), [""; 0], "another lease takes nothing away");
+        link.withdraw(&key);
+        assert_eq!(withdrawn(&link), ["10.0.0.2", "10.0.0.3"]);
+    }
+
+    #[test]
+    fn withdrawals_that_nobody_takes_do_not_pile_up() {
+        let link = HostLink::default();
+        let key: Arc<str> = "VI_1".into();
+        link.set_items(&key, items(&[[10, 0, 0, 1]]), None, 5);
+        for _ in 0..100 {
+            link.install(&key);
+            link.withdraw(&key);
+        }
+        assert_eq!(link.take_withdrawn().len(), 1);
+    }
+}

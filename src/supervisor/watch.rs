@@ -351,28 +351,4 @@ impl Carriers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::alert::fixture::{plan, router};
-
-    #[test]
-    fn a_delay_ends_before_the_first_takeover_on_its_interface() {
-        let seconds = Duration::from_secs;
-        let mut slow = router("slow");
-        slow.election.advert_interval = seconds(10);
-        let quick = router("quick");
-        let delays = |routers, down, up| {
-            let link_delays = [("eth0".into(), (down, up)), ("eth1".into(), (down, up))].into();
-            let safe = safe_delays(&Plan { routers, link_delays, ..plan() });
-            assert_eq!(safe["eth1"], (down, up), "no router advertises there");
-            safe["eth0"]
-        };
-        let bound = seconds(2) - seconds(1) / 256;
-        assert_eq!(delays(vec![slow.clone(), quick.clone()], seconds(6), seconds(6)), (bound, bound));
-        assert_eq!(delays(vec![slow.clone(), quick.clone()], seconds(6), seconds(5)), (bound, seconds(5)));
-        assert_eq!(delays(vec![slow], seconds(6), seconds(6)), (seconds(6), seconds(6)));
-        let mut hasty = quick;
-        hasty.election.down_timer_adverts = 1;
-        assert_eq!(delays(vec![hasty], seconds(6), seconds(0)), (Duration::ZERO, Duration::ZERO));
-    }
-}
+mod tests;
