@@ -1,7 +1,8 @@
 //! What every forwarding plane can do: the kernel's IPVS, or an engine of our own.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,23 +10,26 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::real_server::RealServerId;
+use crate::refusal::{Reason, Refusal};
 use crate::table::{Change, Table};
 use crate::virtual_service::ServiceId;
 
 /// Something that forwards connections as a [`Table`] says. All calls wait for the answer; a plane is driven by a thread
 /// that has nothing else to do.
 pub trait Plane {
-    /// What it forwards now, whoever has told it so.
-    fn snapshot(&mut self) -> Result<Table, PlaneError>;
+    /// What it forwards now, whoever has told it so. While others change it, an entry may be left out: look again
+    /// where it matters.
+    fn snapshot(&mut self) -> Result<Snapshot, PlaneError>;
 
     /// Carries out `changes` in their order and tells of each that was refused, by its place. What is refused changes
-    /// nothing, and does not keep the rest from being done.
+    /// nothing, and does not keep the rest from being done. After an error nobody knows how many were carried out: take
+    /// a snapshot.
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, PlaneError>;
 
     /// Counters of all services and servers.
     fn statistics(&mut self) -> Result<Statistics, PlaneError>;
 
-    /// Counts from zero: everything, or one service with its servers.
+    /// Counts from zero: everything, or one service with its servers. Connections that exist are still counted as such.
     fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), PlaneError>;
 
     /// Removes all services. Connections stay until they expire.
@@ -44,6 +48,33 @@ pub trait Plane {
     fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError>;
 }
 
+/// What a plane forwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub table: Table,
+    /// What others put there and a [`Table`] has no words for. Nobody should touch it.
+    pub foreign: Vec<Foreign>,
+}
+
+/// An entry of the plane that cannot be part of a [`Table`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Foreign {
+    /// The entry, as far as there are words: `protocol 47 10.0.0.1:0`, `real server 10.1.0.1:80 of TCP 10.0.0.1:80`.
+    pub what: String,
+    /// What there is no word for.
+    pub why: String,
+    /// The service or the service of the server, if a [`ServiceId`] can name it. None can be added under that name.
+    pub service: Option<ServiceId>,
+    /// The server; `None` when the whole service is foreign.
+    pub server: Option<RealServerId>,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.why)
+    }
+}
+
 /// The plane as a whole does not do what it should.
 #[derive(Debug, Error)]
 pub enum PlaneError {
@@ -54,7 +85,7 @@ pub enum PlaneError {
     Permission,
     /// It refused a command that is about itself.
     #[error("cannot {doing}: {reason}")]
-    Refused { doing: String, reason: String },
+    Refused { doing: String, reason: Reason },
     #[error("no answer from {0} within {1:?}")]
     Silent(&'static str, Duration),
     #[error("cannot talk to {plane}")]
@@ -66,18 +97,6 @@ pub enum PlaneError {
     /// It said something that makes no sense.
     #[error("{plane} answers nonsense: {what}")]
     Nonsense { plane: &'static str, what: String },
-}
-
-/// One change that the plane would not make.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize)]
-#[error("cannot {what}: {reason}")]
-pub struct Refusal {
-    /// Place in the list of changes.
-    pub index: usize,
-    /// The change in words.
-    pub what: String,
-    /// The plane's reason, with what to do about it where that is known.
-    pub reason: String,
 }
 
 /// Counters of one service or server. Rates are the plane's own estimates per second.
@@ -107,7 +126,8 @@ pub struct Statistics {
     pub servers: BTreeMap<(ServiceId, RealServerId), Counters>,
 }
 
-/// How long idle connections are kept; whole seconds.
+/// How long idle connections are kept; whole seconds, at least 1. The kernel refuses more than 31 bits of clock ticks
+/// (24 days at 1000 per second).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// Established TCP connections.
@@ -115,6 +135,16 @@ pub struct Timeouts {
     /// TCP connections after a FIN.
     pub tcp_fin: Option<Duration>,
     pub udp: Option<Duration>,
+}
+
+impl Timeouts {
+    pub(crate) fn are_possible(&self) -> bool {
+        let given = [self.tcp, self.tcp_fin, self.udp].into_iter().flatten();
+        given.into_iter().all(|timeout| {
+            let seconds = timeout.as_secs();
+            timeout.subsec_nanos() == 0 && seconds != 0 && u32::try_from(seconds).is_ok()
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,22 +156,81 @@ pub enum SyncRole {
     Backup,
 }
 
-/// A connection sync daemon.
+impl fmt::Display for SyncRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Master => "master",
+            Self::Backup => "backup",
+        })
+    }
+}
+
+/// A connection sync daemon, as wanted or as it runs. What is `None` is left to the kernel; a running daemon has all
+/// of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncDaemon {
     pub role: SyncRole,
     pub interface: Arc<str>,
     /// Tells pairs on one segment apart; a backup with 0 takes from every master.
     pub sync_id: u8,
-    /// Longest datagram in bytes without IP and UDP headers; `None` leaves the kernel's default.
+    /// Longest datagram in bytes without IP and UDP headers.
     pub max_len: Option<u16>,
-    /// `None` leaves the default, 224.0.0.81:8848 with TTL 1.
-    pub group: Option<SyncGroup>,
+    /// Multicast group.
+    pub group: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub ttl: Option<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SyncGroup {
-    pub address: IpAddr,
-    pub port: u16,
-    pub ttl: u8,
+impl SyncDaemon {
+    pub const DEFAULT_GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 81));
+    pub const DEFAULT_PORT: u16 = 8848;
+    pub const DEFAULT_TTL: u8 = 1;
+
+    /// A daemon with every default.
+    pub fn new(role: SyncRole, interface: &str, sync_id: u8) -> Self {
+        let interface = interface.into();
+        Self { role, interface, sync_id, max_len: None, group: None, port: None, ttl: None }
+    }
+
+    /// Whether `running` is what this asks for. Any length will do where this leaves it open: the kernel takes it from
+    /// the interface.
+    pub fn is_met_by(&self, running: &Self) -> bool {
+        let expected = self.running();
+        let max_len = self.max_len.filter(|len| *len != 0).and(expected.max_len).or(running.max_len);
+        Self { max_len, ..expected } == *running
+    }
+
+    /// What becomes of it when it runs on an interface with an MTU of 1500.
+    pub(crate) fn running(&self) -> Self {
+        const ETHERNET: u16 = 1500;
+        const IPV4_AND_UDP: u16 = 20 + 8;
+        const IPV6_AND_UDP: u16 = 40 + 8;
+        let group = self.group.unwrap_or(Self::DEFAULT_GROUP);
+        let headers = if group.is_ipv6() { IPV6_AND_UDP } else { IPV4_AND_UDP };
+        // A backup takes what common masters send.
+        let least = match self.role {
+            SyncRole::Master => 1,
+            SyncRole::Backup => 1024,
+        };
+        // The kernel takes 0 for "not given".
+        let max_len = self.max_len.filter(|len| *len != 0).unwrap_or(ETHERNET - headers);
+        Self {
+            max_len: Some(max_len.clamp(least, u16::MAX - headers)),
+            group: Some(group),
+            port: self.port.filter(|port| *port != 0).or(Some(Self::DEFAULT_PORT)),
+            ttl: self.ttl.filter(|ttl| *ttl != 0).or(Some(Self::DEFAULT_TTL)),
+            ..self.clone()
+        }
+    }
+
+    /// Why no plane can have such a daemon.
+    pub(crate) fn objection(&self) -> Option<Reason> {
+        /// `IP_VS_IFNAME_MAXLEN` without the NUL.
+        const MAX_NAME: usize = 15;
+        let name = &self.interface;
+        if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+            return Some(Reason::InterfaceName(name.to_string()));
+        }
+        self.group.filter(|group| !group.is_multicast()).map(Reason::NotMulticast)
+    }
 }

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::refusal::Reason;
 use crate::virtual_service::Family;
 
 /// What makes a real server the one it is within its service.
@@ -30,7 +31,7 @@ pub struct RealServer {
     pub weight: Weight,
     /// From so many connections on the server gets no new ones; 0 for no limit.
     pub upper_threshold: u32,
-    /// Below so many connections it gets new ones again; 0 for three quarters of the upper threshold.
+    /// Below so many connections it gets new ones again, at most the upper threshold; 0 for three quarters of it.
     pub lower_threshold: u32,
 }
 
@@ -43,6 +44,27 @@ impl RealServer {
     /// Whether the forwarding method reaches this server from a service of `family`: only tunnels cross families.
     pub fn fits(&self, family: Family) -> bool {
         Family::of(self.id.address) == family || matches!(self.forwarding, Forwarding::Tunnel(_))
+    }
+}
+
+impl RealServer {
+    /// Why no plane can have such a server in a service of `family`. Some of it the kernel would take for something
+    /// else without a word, some of it older kernels do.
+    pub(crate) fn objection(&self, family: Family) -> Option<Reason> {
+        if self.lower_threshold > self.upper_threshold {
+            return Some(Reason::Thresholds { lower: self.lower_threshold, upper: self.upper_threshold });
+        }
+        if self.upper_threshold > i32::MAX.unsigned_abs() {
+            return Some(Reason::UpperThreshold(self.upper_threshold));
+        }
+        match self.forwarding {
+            Forwarding::Tunnel(Tunnel::Gue { port: 0, .. }) => Some(Reason::NoTunnelPort),
+            Forwarding::Tunnel(Tunnel::Gre { checksum: TunnelChecksum::Remote }) => {
+                Some(Reason::RemoteChecksumOfGre)
+            }
+            _ if !self.fits(family) => Some(Reason::MixedFamily),
+            _ => None,
+        }
     }
 }
 
@@ -87,7 +109,7 @@ pub enum Forwarding {
     Direct,
     /// Encapsulated; answers go straight to the client.
     Tunnel(Tunnel),
-    /// The director itself. The kernel makes it of any method when the address is its own.
+    /// The director itself. Packets go there by any method when the address is its own.
     Local,
     /// Past IPVS to the original destination (transparent caches).
     Bypass,
@@ -110,7 +132,7 @@ impl Forwarding {
 #[serde(rename_all = "snake_case")]
 pub enum Tunnel {
     Ipip,
-    /// Generic UDP encapsulation to this port, which is not 0.
+    /// Generic UDP encapsulation to this port, which is not 0. As GRE since Linux 5.3; older kernels make it IPIP.
     Gue {
         port: u16,
         checksum: TunnelChecksum,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::real_server::{RealServer, RealServerId};
+use crate::refusal::Reason;
 use crate::virtual_service::{ServiceId, VirtualService};
 
 /// Virtual services with their real servers. Ordered, so that what is done with it can be repeated.
@@ -161,6 +162,17 @@ impl Change {
             | Self::AddServer(id, _)
             | Self::EditServer(id, _)
             | Self::RemoveServer(id, _) => id,
+        }
+    }
+}
+
+impl Change {
+    /// Why no plane can do that, whatever it holds.
+    pub(crate) fn objection(&self) -> Option<Reason> {
+        match self {
+            Self::AddService(service) | Self::EditService(service) => service.objection(),
+            Self::AddServer(id, server) | Self::EditServer(id, server) => server.objection(id.family()),
+            Self::RemoveService(_) | Self::RemoveServer(..) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::refusal::Reason;
 use crate::scheduler::{Scheduler, SchedulerFlags};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +32,15 @@ impl Family {
             Self::V4 => 32,
             Self::V6 => 128,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 
@@ -95,7 +105,7 @@ impl FwMark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceId {
-    /// Port 0 takes every port; the kernel wants such a service to be persistent.
+    /// Port 0 takes every port. Without persistence the kernel accepts such a service, but no connection to it.
     Address { protocol: Protocol, address: IpAddr, port: u16 },
     /// Mark 1 of IPv4 and mark 1 of IPv6 are two services.
     FwMark { family: Family, mark: FwMark },
@@ -151,15 +161,42 @@ impl VirtualService {
     }
 }
 
+impl VirtualService {
+    /// Why no plane can have such a service. The kernel would take some of it for something else without a word.
+    pub(crate) fn objection(&self) -> Option<Reason> {
+        let persistence = self.persistence.as_ref()?;
+        let family = self.id.family();
+        let least = match family {
+            Family::V4 => 0,
+            Family::V6 => 1,
+        };
+        let timeout = persistence.timeout;
+        if timeout.is_zero() || timeout > Persistence::MAX_TIMEOUT || timeout.subsec_nanos() != 0 {
+            Some(Reason::PersistenceTimeout)
+        } else if (least..=family.bits()).contains(&persistence.prefix_len) {
+            None
+        } else {
+            Some(Reason::PersistencePrefix { family, len: persistence.prefix_len })
+        }
+    }
+}
+
 /// Connections of one client (or client network) go to one real server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Persistence {
-    /// How long a client is remembered after its last connection; whole seconds, at least 1.
+    /// How long a client is remembered after its last connection; whole seconds from 1 to
+    /// [`Persistence::MAX_TIMEOUT`].
     pub timeout: Duration,
     /// Clients that agree in so many leading bits of their address are taken for one; 32 or 128 keeps all apart.
+    /// IPv6 takes at least 1.
     pub prefix_len: u8,
     /// Looks into the payload for what keeps clients apart.
     pub engine: Option<PersistenceEngine>,
+}
+
+impl Persistence {
+    /// The kernel counts in 32 bits of clock ticks, of which there are up to 1000 in a second, and wraps.
+    pub const MAX_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64 / 1000);
 }
 
 /// A persistence engine by the kernel's name for it (`sip` is the only one in the kernel's own tree).
@@ -169,7 +206,7 @@ pub struct PersistenceEngine(Arc<str>);
 
 impl PersistenceEngine {
     /// The longest name that the kernel takes, in bytes.
-    pub const MAX_LEN: usize = 15;
+    pub const MAX_LEN: usize = 16;
 
     /// `None` for a name that is empty, too long for the kernel, or has a NUL in it.
     pub fn new(name: &str) -> Option<Self> {
@@ -204,7 +241,7 @@ mod tests {
     fn what_the_kernel_could_not_take_cannot_be_made() {
         assert_eq!(FwMark::new(0), None);
         assert_eq!(PersistenceEngine::new(""), None);
-        assert_eq!(PersistenceEngine::new("sixteen-letters!"), None);
+        assert_eq!(PersistenceEngine::new("seventeen-letters"), None);
         assert_eq!(PersistenceEngine::new("s\0p"), None);
         assert_eq!(
             PersistenceEngine::new("sip").map(|engine| engine.name().to_owned()),

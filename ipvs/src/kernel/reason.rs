@@ -1,0 +1,71 @@
+//! What the kernel means by its error numbers. It gives no other reasons, but each request leaves few of them.
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use crate::plane::SyncDaemon;
+use crate::real_server::RealServer;
+use crate::refusal::Reason;
+use crate::scheduler::Scheduler;
+use crate::table::Change;
+use crate::virtual_service::{Family, ServiceId, VirtualService};
+
+/// Why the kernel refused a change.
+pub(super) fn of_change(change: &Change, errno: Errno) -> Reason {
+    match (change, errno) {
+        (_, Errno::EEXIST) => Reason::Exists,
+        (_, Errno::ESRCH) => Reason::NoService,
+        (_, Errno::EAFNOSUPPORT) => Reason::NoFamily(change.service().family()),
+        (Change::AddService(service) | Change::EditService(service), _) => of_service(service, errno),
+        (Change::EditServer(..) | Change::RemoveServer(..), Errno::ENOENT) => Reason::NoServer,
+        (Change::AddServer(id, server) | Change::EditServer(id, server), _) => of_server(id, server, errno),
+        (Change::RemoveService(_) | Change::RemoveServer(..), _) => other(errno),
+    }
+}
+
+fn of_service(service: &VirtualService, errno: Errno) -> Reason {
+    let engine = service.persistence.as_ref().and_then(|persistence| persistence.engine.clone());
+    match (errno, service.scheduler, engine) {
+        (Errno::ENOENT, Some(scheduler), Some(engine)) => Reason::NoSchedulerOrEngine(scheduler, engine),
+        (Errno::ENOENT, Some(scheduler), None) => Reason::NoScheduler(scheduler),
+        (Errno::ENOENT, None, Some(engine)) => Reason::NoEngine(engine),
+        (Errno::EINVAL, Some(Scheduler::Mh), _) => Reason::TooManyServers,
+        _ => other(errno),
+    }
+}
+
+fn of_server(service: &ServiceId, server: &RealServer, errno: Errno) -> Reason {
+    match errno {
+        Errno::EINVAL if Family::of(server.id.address) != service.family() => Reason::SyncWithMixedFamily,
+        Errno::EINVAL if !may_be_a_host(server.id.address) => Reason::NotUnicast(server.id.address),
+        _ => other(errno),
+    }
+}
+
+/// Whether a packet could be sent to `address`, as far as the address alone tells.
+pub(crate) fn may_be_a_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
+    }
+}
+
+/// Why the kernel would not start a sync daemon.
+pub(super) fn of_start(daemon: &SyncDaemon, errno: Errno) -> Reason {
+    match (errno, daemon.group) {
+        (Errno::EEXIST, _) => Reason::SyncRuns(daemon.role),
+        (Errno::ENODEV, _) => Reason::NoInterface(daemon.interface.to_string()),
+        (Errno::EINVAL, Some(group)) if !group.is_multicast() => Reason::NotMulticast(group),
+        (Errno::EINVAL, _) => Reason::SyncWithMixedFamily,
+        (Errno::ENETUNREACH | Errno::EADDRNOTAVAIL, _) => Reason::Other(format!(
+            "interface {} cannot send to the multicast group: it needs to be up, with an address of that family",
+            daemon.interface
+        )),
+        _ => other(errno),
+    }
+}
+
+pub(super) fn other(errno: Errno) -> Reason {
+    Reason::Other(format!("the kernel says: {}", errno.desc()))
+}
