@@ -71,7 +71,8 @@ impl KernelPlane {
 
     /// Everything that the kernel holds, handed to `each`.
     fn walk(&mut self, mut each: impl FnMut(Held)) -> Result<(), PlaneError> {
-        let services = self.handle.dump(&Message::services())?.map_err(|e| refused("read the services", e))?;
+        let services =
+            self.handle.dump(&Message::services())?.map_err(|e| refused("read the services", e))?;
         for message in services {
             let service = match service_of(&message).map_err(nonsense)? {
                 ReadService::Known(service, counters) => {

@@ -19,9 +19,7 @@ mod virtual_service;
 
 pub use kernel::KernelPlane;
 pub use memory::MemoryPlane;
-pub use plane::{
-    Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts,
-};
+pub use plane::{Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
 pub use real_server::{Forwarding, RealServer, RealServerId, Tunnel, TunnelChecksum, Weight};
 pub use refusal::{Reason, Refusal};
 pub use scheduler::{Scheduler, SchedulerFlags, UnknownScheduler};

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kernel::may_be_a_host;
-use crate::plane::{Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
+use crate::plane::{
+    Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts,
+};
 use crate::real_server::{RealServer, RealServerId};
 use crate::refusal::{Reason, Refusal};
 use crate::scheduler::Scheduler;
@@ -95,9 +97,7 @@ impl MemoryPlane {
                 .no_service(id)
                 .or_else(|| self.no_sync_with(id, server))
                 .or_else(|| self.no_server(id, &server.id)),
-            Change::RemoveServer(id, server) => {
-                self.no_service(id).or_else(|| self.no_server(id, server))
-            }
+            Change::RemoveServer(id, server) => self.no_service(id).or_else(|| self.no_server(id, server)),
         })
     }
 

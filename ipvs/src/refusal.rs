@@ -38,7 +38,9 @@ pub enum Reason {
         engine = .1.name()
     )]
     NoSchedulerOrEngine(Scheduler, PersistenceEngine),
-    #[error("this kernel balances no {0}: enable it (ipv6.disable=0, CONFIG_IP_VS_IPV6) or remove the service")]
+    #[error(
+        "this kernel balances no {0}: enable it (ipv6.disable=0, CONFIG_IP_VS_IPV6) or remove the service"
+    )]
     NoFamily(Family),
     #[error("the persistence timeout has to be whole seconds from 1 to {}", Persistence::MAX_TIMEOUT.as_secs())]
     PersistenceTimeout,
@@ -48,9 +50,13 @@ pub enum Reason {
     Thresholds { lower: u32, upper: u32 },
     #[error("the upper threshold {0} is above {max}", max = i32::MAX)]
     UpperThreshold(u32),
-    #[error("only a tunnel reaches a real server of the other address family: use the forwarding method `tunnel`")]
+    #[error(
+        "only a tunnel reaches a real server of the other address family: use the forwarding method `tunnel`"
+    )]
     MixedFamily,
-    #[error("connection sync and real servers of the other address family exclude each other: give up one of them")]
+    #[error(
+        "connection sync and real servers of the other address family exclude each other: give up one of them"
+    )]
     SyncWithMixedFamily,
     #[error("{0} is not the address of a host that packets can be sent to")]
     NotUnicast(IpAddr),

@@ -15,6 +15,7 @@
 //! Draining is not dying: a server that is removed, drained or displaced by the sorry server while it is healthy gets no
 //! new connection and keeps those it has until they end or a deadline passes; a dead one is deleted.
 
+pub mod driver;
 mod pool;
 mod report;
 mod service;
@@ -41,6 +42,8 @@ pub struct Control {
     ours: BTreeSet<ServiceId>,
     /// The plane was looked at, so that what is not as we left it is somebody else's doing.
     looked: bool,
+    /// What it refused since then.
+    refused: BTreeSet<(ServiceId, Option<RealServerId>)>,
     reports: Vec<Report>,
 }
 
@@ -108,16 +111,20 @@ impl Control {
     }
 
     /// What the plane holds. Services that are not ours are left out of account.
-    pub fn handle_snapshot(&mut self, snapshot: Table, now: Instant) {
+    pub fn handle_snapshot(&mut self, snapshot: &Table, now: Instant) {
         self.settle(now);
-        let ours = &self.ours;
+        let ours = |id: &ServiceId| self.ours.contains(id);
         let seen: Table =
-            snapshot.entries().filter(|(id, _)| ours.contains(id)).map(|(_, entry)| entry.clone()).collect();
+            snapshot.entries().filter(|(id, _)| ours(id)).map(|(_, entry)| entry.clone()).collect();
+        let refused = std::mem::take(&mut self.refused);
         if self.looked {
-            let repairs = seen.changes_to(&self.held);
-            self.reports.extend(repairs.into_iter().map(|repair| Report::Drift { repair }));
+            let repairs = seen.changes_to(&self.held).into_iter();
+            let drift = repairs.filter(|repair| !refused.contains(&object(repair)));
+            self.reports.extend(drift.map(|repair| Report::Drift { repair }));
         }
         self.looked = true;
+        let wanted = self.desired();
+        self.ours.retain(|id| wanted.entry(id).is_some() || seen.entry(id).is_some());
         self.held = seen;
     }
 
@@ -149,28 +156,59 @@ impl Control {
         let desired = self.desired();
         let changes = self.held.changes_to(&desired);
         self.held = desired;
-        self.ours.retain(|id| self.held.entry(id).is_some());
         changes
     }
 
-    /// The plane did not make this change. It is tried again at the next look at the plane.
+    /// The plane did not make this change. It is tried again at the next look at the plane, and that it is missing there
+    /// is nobody's doing.
     pub fn handle_refusal(&mut self, change: &Change) {
+        self.refused.insert(object(change));
+    }
+
+    /// Nobody knows what the plane holds now: there is nothing to be done before the next look.
+    pub fn forget_plane(&mut self) {
         self.looked = false;
-        let undone = match change {
-            Change::AddService(service) => self.held.remove_service(&service.id).is_some(),
-            Change::AddServer(service, server) => self.held.remove_server(service, &server.id).is_some(),
-            // What it was before is not known until the next look.
-            Change::EditService(_) | Change::EditServer(..) => false,
-            Change::RemoveService(_) | Change::RemoveServer(..) => false,
-        };
-        if !undone {
-            self.ours.insert(*change.service());
+    }
+
+    /// The changes that `services` would make, without making them.
+    pub fn preview(&self, services: Vec<Service>, now: Instant) -> Vec<Change> {
+        let pools = services.into_iter().map(|service| match self.pools.get(&service.name) {
+            Some(known) => known.previewed(service, now),
+            None => Pool::new(service, now),
+        });
+        let mut pools: Vec<Pool> = pools.collect();
+        let stays = |name: &Arc<str>| pools.iter().any(|pool| pool.settings().name == *name);
+        let leaving: Vec<Pool> = self
+            .pools
+            .iter()
+            .filter(|(name, _)| !stays(name))
+            .map(|(_, pool)| {
+                let mut pool = pool.clone();
+                pool.leave(now);
+                pool
+            })
+            .collect();
+        pools.extend(leaving);
+        for pool in &mut pools {
+            pool.settle(now, &mut Vec::new());
         }
+        let wanted: Table = pools.iter().filter(|pool| !pool.is_gone()).flat_map(Pool::entries).collect();
+        self.held.changes_to(&wanted)
     }
 
     /// The next thing that people should know.
     pub fn take_reports(&mut self) -> Vec<Report> {
         std::mem::take(&mut self.reports)
+    }
+
+    /// There is nothing to forward and nothing left of what was.
+    pub fn is_idle(&self) -> bool {
+        self.pools.is_empty() && self.held.is_empty()
+    }
+
+    /// What takes everything that is ours out of the plane.
+    pub fn removals(&self) -> Vec<Change> {
+        self.held.changes_to(&Table::new())
     }
 
     /// The table as it should be now.
@@ -189,6 +227,16 @@ impl Control {
         self.pools.retain(|_, pool| !pool.is_gone());
         self.ours.extend(self.pools.values().flat_map(|pool| pool.settings().members.iter().map(|m| m.id)));
     }
+}
+
+/// What a change is about.
+fn object(change: &Change) -> (ServiceId, Option<RealServerId>) {
+    let server = match change {
+        Change::AddService(_) | Change::EditService(_) | Change::RemoveService(_) => None,
+        Change::AddServer(_, server) | Change::EditServer(_, server) => Some(server.id),
+        Change::RemoveServer(_, id) => Some(*id),
+    };
+    (*change.service(), server)
 }
 
 #[cfg(test)]

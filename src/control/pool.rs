@@ -48,7 +48,7 @@ pub struct ServerState {
     pub connections: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
     settings: Service,
     servers: BTreeMap<RealServerId, Member>,
@@ -59,7 +59,7 @@ pub(super) struct Pool {
     leaving: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Member {
     settings: Server,
     up: bool,
@@ -115,6 +115,13 @@ impl Pool {
             }
         }
         self.settings = settings;
+    }
+
+    /// The pool as it would be with other settings.
+    pub(super) fn previewed(&self, settings: Service, now: Instant) -> Self {
+        let mut pool = self.clone();
+        pool.configure(settings, now);
+        pool
     }
 
     /// A reload has removed the whole service.

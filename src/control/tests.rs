@@ -320,7 +320,7 @@ fn what_is_right_already_is_adopted_what_somebody_changes_is_put_right_and_what_
     let mut bench = Bench::new(vec![service(&[1, 2])]);
     let mut restarted = Control::new();
     restarted.configure(vec![service(&[1, 2])], bench.now);
-    restarted.handle_snapshot(bench.plane.clone(), bench.now);
+    restarted.handle_snapshot(&bench.plane, bench.now);
     assert_eq!(restarted.take_changes(), []);
     restarted.take_reports();
 
@@ -328,7 +328,7 @@ fn what_is_right_already_is_adopted_what_somebody_changes_is_put_right_and_what_
     let foreign = ServiceId::Address { protocol: Protocol::Udp, address: [10, 0, 0, 9].into(), port: 53 };
     bench.plane.set_service(VirtualService::new(foreign, Scheduler::Rr));
     bench.plane.remove_server(&vip(), &id(1));
-    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+    bench.control.handle_snapshot(&bench.plane, bench.now);
     assert_eq!(bench.act(), 1);
     assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
     assert!(bench.plane.entry(&foreign).is_some());
@@ -340,7 +340,7 @@ fn what_is_right_already_is_adopted_what_somebody_changes_is_put_right_and_what_
     );
 
     bench.plane = Table::new();
-    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+    bench.control.handle_snapshot(&bench.plane, bench.now);
     assert_eq!(bench.act(), 3, "all of it after `ipvsadm -C`");
 }
 
@@ -357,9 +357,45 @@ fn a_refused_change_is_tried_again_and_the_rest_stays() {
             other => assert!(plane.apply(other)),
         }
     }
-    control.handle_snapshot(plane, now);
+    control.handle_snapshot(&plane, now);
     assert!(!control.take_reports().iter().any(|report| matches!(report, Report::Drift { .. })));
     assert_eq!(control.take_changes().len(), 1);
+}
+
+#[test]
+fn a_preview_tells_what_a_reload_would_change_and_changes_nothing() {
+    let mut bench = Bench::new(vec![service(&[1, 2, 3])]);
+    bench.health(3, false);
+    let mut other = service(&[1, 3, 4]);
+    other.servers[0].weight = Weight::clamped(9);
+    let preview = bench.control.preview(vec![other.clone()], bench.now);
+    let words: Vec<String> = preview.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        words,
+        [
+            "change real server 10.1.0.1:80 of TCP 10.0.0.1:80, weight 9",
+            "change real server 10.1.0.2:80 of TCP 10.0.0.1:80, weight 0",
+            "add real server 10.1.0.4:80 of TCP 10.0.0.1:80, weight 1"
+        ]
+    );
+    assert_eq!(bench.act(), 0);
+    bench.control.configure(vec![other], bench.now);
+    assert_eq!(bench.control.take_changes(), preview);
+}
+
+#[test]
+fn what_a_lost_plane_still_holds_of_ours_is_removed_when_it_is_seen_again() {
+    let mut bench = Bench::new(vec![service(&[1])]);
+    let before = bench.plane.clone();
+    bench.control.configure(Vec::new(), bench.now);
+    bench.count(&[(1, 0)]);
+    // The changes never arrived.
+    bench.control.forget_plane();
+    bench.control.handle_snapshot(&before, bench.now);
+    bench.plane = before;
+    assert_eq!(bench.act(), 1);
+    assert!(bench.plane.is_empty());
+    assert!(!bench.reports().iter().any(|report| report.contains("somebody else")));
 }
 
 #[derive(Clone, Debug)]
@@ -426,11 +462,11 @@ proptest! {
                 }
                 Step::Flush => {
                     bench.plane = Table::new();
-                    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+                    bench.control.handle_snapshot(&bench.plane, bench.now);
                 }
                 Step::Steal(last) => {
                     bench.plane.remove_server(&vip(), &id(last));
-                    bench.control.handle_snapshot(bench.plane.clone(), bench.now);
+                    bench.control.handle_snapshot(&bench.plane, bench.now);
                 }
             }
             let desired = bench.control.desired();

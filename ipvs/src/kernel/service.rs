@@ -195,9 +195,7 @@ fn prefix_len(family: Family, netmask: [u8; 4]) -> Option<u8> {
             let len = u8::try_from(mask.leading_ones()).ok()?;
             (mask.count_ones() == mask.leading_ones()).then_some(len)
         }
-        Family::V6 => {
-            u8::try_from(u32::from_ne_bytes(netmask)).ok().filter(|len| *len <= Family::V6.bits())
-        }
+        Family::V6 => u8::try_from(u32::from_ne_bytes(netmask)).ok().filter(|len| *len <= Family::V6.bits()),
     }
 }
 
@@ -231,12 +229,9 @@ pub fn read(attributes: &[ServiceAttribute]) -> Result<ReadService, DecodeError>
     };
     Ok(match raw.settings(id) {
         Ok(service) => ReadService::Known(service, raw.counters),
-        Err(why) => ReadService::Foreign(Foreign {
-            what: id.to_string(),
-            why,
-            service: Some(id),
-            server: None,
-        }),
+        Err(why) => {
+            ReadService::Foreign(Foreign { what: id.to_string(), why, service: Some(id), server: None })
+        }
     })
 }
 
@@ -310,9 +305,7 @@ impl<'a> Raw<'a> {
         };
         let engine = match self.engine {
             "" => None,
-            name => Some(
-                PersistenceEngine::new(name).ok_or_else(|| format!("persistence engine `{name}`"))?,
-            ),
+            name => Some(PersistenceEngine::new(name).ok_or_else(|| format!("persistence engine `{name}`"))?),
         };
         Ok(Persistence { timeout: Duration::from_secs(self.timeout.into()), prefix_len, engine })
     }

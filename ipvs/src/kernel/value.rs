@@ -1,6 +1,8 @@
 //! What attributes carry. Numbers are in the machine's byte order unless they are called ports.
 
-use netlink_packet_core::{DecodeError, DefaultNla, Emitable, Nla, NlaBuffer, parse_u8, parse_u16, parse_u16_be};
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable, Nla, NlaBuffer, parse_u8, parse_u16, parse_u16_be,
+};
 use netlink_packet_core::{parse_u32, parse_u64};
 
 use super::statistics::StatisticsAttribute;

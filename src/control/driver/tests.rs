@@ -1,0 +1,258 @@
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard};
+
+use buoy_ipvs::{
+    Counters, Forwarding, MemoryPlane, Protocol, Scheduler, ServiceId, Snapshot, SyncDaemon, SyncRole,
+    Timeouts, VirtualService, Weight,
+};
+
+use super::*;
+use crate::control::Server;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A plane that the test looks at and changes while it is driven.
+#[derive(Clone, Debug, Default)]
+struct Shared(Arc<Mutex<MemoryPlane>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, MemoryPlane> {
+        self.0.lock().expect("no test has panicked with it")
+    }
+}
+
+impl Plane for Shared {
+    fn snapshot(&mut self) -> Result<Snapshot, PlaneError> {
+        self.lock().snapshot()
+    }
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, PlaneError> {
+        self.lock().apply(changes)
+    }
+    fn statistics(&mut self) -> Result<Statistics, PlaneError> {
+        self.lock().statistics()
+    }
+    fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), PlaneError> {
+        self.lock().zero(service)
+    }
+    fn flush(&mut self) -> Result<(), PlaneError> {
+        self.lock().flush()
+    }
+    fn timeouts(&mut self) -> Result<Timeouts, PlaneError> {
+        self.lock().timeouts()
+    }
+    fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), PlaneError> {
+        self.lock().set_timeouts(timeouts)
+    }
+    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, PlaneError> {
+        self.lock().sync_daemons()
+    }
+    fn start_sync(&mut self, daemon: &SyncDaemon) -> Result<(), PlaneError> {
+        self.lock().start_sync(daemon)
+    }
+    fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError> {
+        self.lock().stop_sync(role)
+    }
+}
+
+struct Running {
+    plane: Shared,
+    handle: Handle,
+    notices: Receiver<Notice>,
+}
+
+impl Running {
+    fn start(prepare: impl FnOnce(&mut MemoryPlane)) -> Self {
+        let plane = Shared::default();
+        prepare(&mut plane.lock());
+        let (notices_in, notices) = channel();
+        let opened = plane.clone();
+        let open = move || {
+            // Whoever opens a plane that is not there hears so.
+            opened.clone().snapshot()?;
+            Ok(opened.clone())
+        };
+        // The test may be over.
+        let tell = move |notice| drop(notices_in.send(notice));
+        let periods = Periods { look: Duration::from_millis(20), count: Duration::from_millis(10) };
+        let (driver, handle) = Driver::with_periods(open, tell, periods);
+        std::thread::spawn(move || driver.run());
+        Self { plane, handle, notices }
+    }
+
+    fn give(&self, order: Order) {
+        self.handle.give(order).expect("it runs");
+    }
+
+    #[track_caller]
+    fn wait_until(&self, what: &str, right: impl Fn(&MemoryPlane) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !right(&self.plane.lock()) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}: {:?}", self.plane.lock().table);
+            std::thread::yield_now();
+        }
+    }
+
+    #[track_caller]
+    fn wait_for(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let notice = self.notices.recv_timeout(left).unwrap_or_else(|_| panic!("no notice {words:?}"));
+            if in_words(&notice).contains(words) {
+                return;
+            }
+        }
+    }
+}
+
+fn in_words(notice: &Notice) -> String {
+    match notice {
+        Notice::Report(report) => report.to_string(),
+        Notice::Refused(refusal) => refusal.to_string(),
+        Notice::PlaneFailed(error) => format!("fails: {error}"),
+        Notice::PlaneWorks => "works".to_owned(),
+    }
+}
+
+fn vip() -> ServiceId {
+    ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 1].into(), port: 80 }
+}
+
+fn id(last: u8) -> RealServerId {
+    RealServerId { address: [10, 1, 0, last].into(), port: 80 }
+}
+
+fn services(servers: &[u8], scheduler: Scheduler) -> Vec<Service> {
+    let server = |last: &u8| Server {
+        id: id(*last),
+        forwarding: Forwarding::Direct,
+        weight: Weight::ONE,
+        upper_threshold: 0,
+        lower_threshold: 0,
+        inhibit_on_failure: false,
+        alpha: false,
+    };
+    vec![Service {
+        name: "web".into(),
+        members: vec![VirtualService::new(vip(), scheduler)],
+        servers: servers.iter().map(server).collect(),
+        quorum: 1,
+        hysteresis: 0,
+        sorry: None,
+        panic_threshold: 0,
+        drain_deadline: None,
+    }]
+}
+
+fn holds(plane: &MemoryPlane, last: u8) -> bool {
+    plane.table.server(&vip(), &id(last)).is_some()
+}
+
+#[test]
+fn what_is_configured_is_there_and_comes_back_after_somebody_flushed_it() {
+    let running = Running::start(|_| {});
+    running.give(Order::Configure(services(&[1, 2], Scheduler::Wlc)));
+    running.wait_until("both servers are there", |plane| holds(plane, 1) && holds(plane, 2));
+    let told = running.plane.lock().told.len();
+    running.give(Order::Configure(services(&[1, 2], Scheduler::Wlc)));
+    running.plane.lock().table = buoy_ipvs::Table::new();
+    running.wait_for("somebody else changed IPVS; putting it right: add virtual service TCP 10.0.0.1:80");
+    running.wait_until("both servers are back", |plane| holds(plane, 1) && holds(plane, 2));
+    assert_eq!(running.plane.lock().told.len(), told * 2, "what was there again, and nothing for the reload");
+}
+
+#[test]
+fn a_burst_of_results_takes_out_what_died_and_a_drained_server_goes_when_it_is_empty() {
+    let running = Running::start(|_| {});
+    running.give(Order::Configure(services(&[1, 2, 3], Scheduler::Wlc)));
+    running.wait_until("they are there", |plane| holds(plane, 3));
+    let health = Health { up: false, reason: "connection refused".into(), weight: 0 };
+    running.give(Order::Health { service: "web".into(), server: id(1), health });
+    running.wait_for("real server 10.1.0.1:80 of web is down: connection refused");
+    running.wait_until("it is out", |plane| !holds(plane, 1));
+    let busy = Counters { active: 3, ..Counters::default() };
+    running.plane.lock().statistics.servers.insert((vip(), id(2)), busy);
+    let (done, told) = channel();
+    running.give(Order::Administer {
+        service: "web".into(),
+        server: id(2),
+        administration: Administration::Drain { deadline: None },
+        reply: Box::new(move |outcome| drop(done.send(outcome))),
+    });
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(Ok(())));
+    running.wait_until("it drains", |plane| {
+        plane.table.server(&vip(), &id(2)).is_some_and(|server| server.weight.is_zero())
+    });
+    running.plane.lock().statistics.servers.insert((vip(), id(2)), Counters::default());
+    running.wait_for("real server 10.1.0.2:80 of web is drained: its last connection has ended");
+    running.wait_until("it is gone", |plane| !holds(plane, 2) && holds(plane, 3));
+}
+
+#[test]
+fn a_service_that_the_plane_refuses_is_told_once_and_does_not_keep_the_others_out() {
+    let running = Running::start(|plane| {
+        plane.schedulers.remove(&Scheduler::Mh);
+    });
+    let mut all = services(&[1], Scheduler::Wlc);
+    let other = ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 2].into(), port: 80 };
+    let mut refused = services(&[1], Scheduler::Mh).remove(0);
+    (refused.name, refused.members[0].id) = ("other".into(), other);
+    all.push(refused);
+    running.give(Order::Configure(all));
+    running.wait_for("module ip_vs_mh is missing");
+    running.wait_until("the other one is there", |plane| holds(plane, 1));
+    running.plane.lock().schedulers.insert(Scheduler::Mh);
+    running.wait_until("it is tried again", |plane| plane.table.server(&other, &id(1)).is_some());
+    let again = running.notices.try_iter().filter(|notice| in_words(notice).contains("ip_vs_mh")).count();
+    assert_eq!(again, 0);
+}
+
+#[test]
+fn a_plane_that_is_missing_is_told_once_and_used_when_it_comes() {
+    let running = Running::start(|plane| plane.present = false);
+    running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+    for _ in 0..2 {
+        running.wait_for("fails: ");
+        running.plane.lock().present = true;
+        running.wait_for("works");
+        running.wait_until("it is there", |plane| holds(plane, 1));
+        running.plane.lock().present = false;
+    }
+}
+
+#[test]
+fn the_end_takes_out_what_is_ours_or_leaves_it() {
+    for keep in [false, true] {
+        let running = Running::start(|plane| {
+            let foreign =
+                ServiceId::Address { protocol: Protocol::Udp, address: [10, 0, 0, 9].into(), port: 53 };
+            plane.table.set_service(VirtualService::new(foreign, Scheduler::Rr));
+        });
+        running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+        running.wait_until("it is there", |plane| holds(plane, 1));
+        let (done, ended) = channel();
+        running.give(Order::Stop { keep, reply: Box::new(move |()| done.send(()).unwrap_or_default()) });
+        ended.recv_timeout(PATIENCE).expect("it ends");
+        assert_eq!(holds(&running.plane.lock(), 1), keep);
+        assert_eq!(running.plane.lock().table.entries().len(), 1 + usize::from(keep));
+    }
+}
+
+#[test]
+fn status_and_preview_answer() {
+    let running = Running::start(|_| {});
+    running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+    running.wait_until("it is there", |plane| holds(plane, 1));
+    let (told, status) = channel();
+    running.give(Order::Status(Box::new(move |status| drop(told.send(status)))));
+    let status = status.recv_timeout(PATIENCE).expect("a status");
+    let (service, quorum, servers) = &status.services[0];
+    assert_eq!((&*service.name, *quorum, servers.len()), ("web", true, 1));
+    assert!(status.statistics.is_some());
+    let (told, preview) = channel();
+    let reply: Reply<Vec<Change>> = Box::new(move |changes| drop(told.send(changes)));
+    running.give(Order::Preview { services: services(&[1, 2], Scheduler::Wlc), reply });
+    assert_eq!(preview.recv_timeout(PATIENCE).expect("a preview").len(), 1);
+    assert!(!holds(&running.plane.lock(), 2));
+}
