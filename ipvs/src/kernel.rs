@@ -304,3 +304,6 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message, DecodeE
         Err(error) => Some(Err(error)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,11 +87,11 @@ impl MemoryPlane {
             Change::RemoveService(id) => self.no_service(id),
             Change::AddServer(id, server) => self
                 .no_service(id)
-                .or_else(|| self.no_sync_with(id, server))
                 .or_else(|| {
                     let address = server.id.address;
                     (!may_be_a_host(address)).then_some(Reason::NotUnicast(address))
                 })
+                .or_else(|| self.no_sync_with(id, server))
                 .or_else(|| self.table.server(id, &server.id).map(|_| Reason::Exists)),
             Change::EditServer(id, server) => self
                 .no_service(id)

@@ -32,7 +32,7 @@ pub trait Plane {
     /// Counts from zero: everything, or one service with its servers. Connections that exist are still counted as such.
     fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), PlaneError>;
 
-    /// Removes all services. Connections stay until they expire.
+    /// Removes all services, foreign ones included. Connections stay until they expire.
     fn flush(&mut self) -> Result<(), PlaneError>;
 
     fn timeouts(&mut self) -> Result<Timeouts, PlaneError>;

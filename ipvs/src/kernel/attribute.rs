@@ -74,7 +74,7 @@ impl<T: AsRef<[u8]> + ?Sized> Parseable<NlaBuffer<&T>> for Attribute {
             IPVS_CMD_ATTR_TIMEOUT_TCP => Self::TimeoutTcp(value.u32()?),
             IPVS_CMD_ATTR_TIMEOUT_TCP_FIN => Self::TimeoutTcpFin(value.u32()?),
             IPVS_CMD_ATTR_TIMEOUT_UDP => Self::TimeoutUdp(value.u32()?),
-            _ => Self::Other(DefaultNla::parse(attribute)?),
+            _ => Self::Other(value.other(attribute.kind())),
         })
     }
 }

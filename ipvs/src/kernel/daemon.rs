@@ -83,7 +83,7 @@ impl<T: AsRef<[u8]> + ?Sized> Parseable<NlaBuffer<&T>> for DaemonAttribute {
             IPVS_DAEMON_ATTR_MCAST_GROUP6 => Self::Group6(value.array()?),
             IPVS_DAEMON_ATTR_MCAST_PORT => Self::Port(value.u16()?),
             IPVS_DAEMON_ATTR_MCAST_TTL => Self::Ttl(value.u8()?),
-            _ => Self::Other(DefaultNla::parse(attribute)?),
+            _ => Self::Other(value.other(attribute.kind())),
         })
     }
 }

@@ -32,7 +32,7 @@ const MESSAGES_PER_SEND: usize = 128;
 const READ_BUFFER: usize = 64 * 1024;
 /// Answers are there when the send returns, save those that never come: the kernel does not answer a request that a
 /// signal interrupted (stopping a sync daemon that has just started).
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(20);
 /// A dump is repeated when the kernel says that the table changed meanwhile; a table that never rests is taken as read.
 const DUMP_ATTEMPTS: usize = 8;
 

@@ -22,6 +22,7 @@ const IPVS_CMD_DEL_DAEMON: u8 = 10;
 const IPVS_CMD_GET_DAEMON: u8 = 11;
 const IPVS_CMD_SET_CONFIG: u8 = 12;
 const IPVS_CMD_GET_CONFIG: u8 = 13;
+const IPVS_CMD_SET_INFO: u8 = 14;
 const IPVS_CMD_ZERO: u8 = 16;
 const IPVS_CMD_FLUSH: u8 = 17;
 
@@ -132,6 +133,11 @@ impl Emitable for Message {
 
 impl ParseableParametrized<[u8], GenlHeader> for Message {
     fn parse_with_param(bytes: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
-        Ok(Self { command: header.cmd, attributes: nested(bytes)? })
+        let attributes = match header.cmd {
+            // Its attributes have numbers of their own (`IPVS_INFO_ATTR_*`).
+            IPVS_CMD_SET_INFO => nested(bytes)?.into_iter().map(Attribute::Other).collect(),
+            _ => nested(bytes)?,
+        };
+        Ok(Self { command: header.cmd, attributes })
     }
 }

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use crate::plane::SyncDaemon;
-use crate::real_server::RealServer;
 use crate::refusal::Reason;
 use crate::scheduler::Scheduler;
 use crate::table::Change;
-use crate::virtual_service::{Family, ServiceId, VirtualService};
+use crate::virtual_service::{Family, VirtualService};
 
 /// Why the kernel refused a change.
 pub(super) fn of_change(change: &Change, errno: Errno) -> Reason {
@@ -19,8 +18,16 @@ pub(super) fn of_change(change: &Change, errno: Errno) -> Reason {
         (_, Errno::EAFNOSUPPORT) => Reason::NoFamily(change.service().family()),
         (Change::AddService(service) | Change::EditService(service), _) => of_service(service, errno),
         (Change::EditServer(..) | Change::RemoveServer(..), Errno::ENOENT) => Reason::NoServer,
-        (Change::AddServer(id, server) | Change::EditServer(id, server), _) => of_server(id, server, errno),
-        (Change::RemoveService(_) | Change::RemoveServer(..), _) => other(errno),
+        // What cannot be added is not there to be changed: the address of a server that is edited was good once.
+        (Change::AddServer(_, server), Errno::EINVAL) if !may_be_a_host(server.id.address) => {
+            Reason::NotUnicast(server.id.address)
+        }
+        (Change::AddServer(id, server) | Change::EditServer(id, server), Errno::EINVAL)
+            if Family::of(server.id.address) != id.family() =>
+        {
+            Reason::SyncWithMixedFamily
+        }
+        _ => other(errno),
     }
 }
 
@@ -35,18 +42,10 @@ fn of_service(service: &VirtualService, errno: Errno) -> Reason {
     }
 }
 
-fn of_server(service: &ServiceId, server: &RealServer, errno: Errno) -> Reason {
-    match errno {
-        Errno::EINVAL if Family::of(server.id.address) != service.family() => Reason::SyncWithMixedFamily,
-        Errno::EINVAL if !may_be_a_host(server.id.address) => Reason::NotUnicast(server.id.address),
-        _ => other(errno),
-    }
-}
-
 /// Whether a packet could be sent to `address`, as far as the address alone tells.
 pub(crate) fn may_be_a_host(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => !(v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
     }
 }

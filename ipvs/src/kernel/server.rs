@@ -133,7 +133,7 @@ impl<T: AsRef<[u8]> + ?Sized> Parseable<NlaBuffer<&T>> for ServerAttribute {
             IPVS_DEST_ATTR_TUN_TYPE => Self::TunnelType(value.u8()?),
             IPVS_DEST_ATTR_TUN_PORT => Self::TunnelPort(value.port()?),
             IPVS_DEST_ATTR_TUN_FLAGS => Self::TunnelFlags(value.u16()?),
-            _ => Self::Other(DefaultNla::parse(attribute)?),
+            _ => Self::Other(value.other(attribute.kind())),
         })
     }
 }

@@ -126,7 +126,7 @@ impl<T: AsRef<[u8]> + ?Sized> Parseable<NlaBuffer<&T>> for ServiceAttribute {
             IPVS_SVC_ATTR_STATS => Self::Statistics(nested(value.bytes())?),
             IPVS_SVC_ATTR_PE_NAME => Self::PersistenceEngine(value.text()),
             IPVS_SVC_ATTR_STATS64 => Self::Statistics64(nested(value.bytes())?),
-            _ => Self::Other(DefaultNla::parse(attribute)?),
+            _ => Self::Other(value.other(attribute.kind())),
         })
     }
 }

@@ -59,7 +59,7 @@ impl<T: AsRef<[u8]> + ?Sized> Parseable<NlaBuffer<&T>> for StatisticsAttribute {
         Ok(match (kind, attribute.value_length()) {
             (IPVS_STATS_ATTR_CONNS..=IPVS_STATS_ATTR_OUTBPS, 4) => Self::U32(kind, value.u32()?),
             (IPVS_STATS_ATTR_CONNS..=IPVS_STATS_ATTR_OUTBPS, 8) => Self::U64(kind, value.u64()?),
-            _ => Self::Other(DefaultNla::parse(attribute)?),
+            _ => Self::Other(value.other(attribute.kind())),
         })
     }
 }

@@ -123,6 +123,11 @@ impl<'a> Reader<'a> {
         Ok(Flags { bits: u32::from_ne_bytes([a, b, c, d]), mask: u32::from_ne_bytes([e, f, g, h]) })
     }
 
+    /// An attribute that means nothing to us. Marks (nested, byte order) go: they are for those who know it.
+    pub(super) fn other(&self, kind: u16) -> DefaultNla {
+        DefaultNla::new(kind, self.0.to_vec())
+    }
+
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.0
     }
