@@ -142,12 +142,12 @@ impl Plane for KernelPlane {
                 None => possible.push((index, change)),
             }
         }
-        let messages = possible.iter().map(|(_, change)| Message::change(change));
-        for (place, errno) in self.handle.carry_out(messages)? {
+        let (places, possible): (Vec<usize>, Vec<&Change>) = possible.into_iter().unzip();
+        for (place, errno) in self.handle.carry_out(&possible)? {
             if errno == Errno::EPERM {
                 return Err(PlaneError::Permission);
             }
-            if let Some((index, change)) = possible.get(place) {
+            if let (Some(index), Some(change)) = (places.get(place), possible.get(place)) {
                 refusals.push(refusal(*index, change, reason::of_change(change, errno)));
             }
         }

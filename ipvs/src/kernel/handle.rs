@@ -22,6 +22,7 @@ use socket2::SockRef;
 use super::message::Message;
 use super::{ModuleLoading, PLANE};
 use crate::plane::PlaneError;
+use crate::table::Change;
 
 const NETLINK_HEADER_LEN: usize = 16;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
@@ -56,59 +57,47 @@ impl Handle {
         let mut handle =
             Self { socket: open_socket().map_err(io_error)?, family: 0, sequence: 0, received: Vec::new() };
         handle.received.reserve_exact(READ_BUFFER);
-        let first = handle.resolve()?;
-        if first.is_none() && loading == ModuleLoading::Allowed {
-            let loaded = load_module();
-            if handle.resolve()?.is_none() {
-                return Err(missing(loaded.err().as_deref()));
-            }
-        } else if first.is_none() {
-            return Err(missing(None));
+        if handle.resolve()? {
+            return Ok(handle);
         }
-        Ok(handle)
+        let failure = match loading {
+            ModuleLoading::Allowed => load_module().err(),
+            ModuleLoading::Never => return Err(missing(None)),
+        };
+        if handle.resolve()? { Ok(handle) } else { Err(missing(failure.as_deref())) }
     }
 
-    /// Finds out the number that the family has now. `None` if there is no such family; asking makes the kernel load
+    /// Finds out the number that the family has now. `false` if there is no such family; asking makes the kernel load
     /// its module, where it can.
-    fn resolve(&mut self) -> Result<Option<()>, PlaneError> {
+    fn resolve(&mut self) -> Result<bool, PlaneError> {
         let name = GenlCtrlAttrs::FamilyName(Message::family_name().to_owned());
         let request = GenlMessage::from_payload(GenlCtrl { cmd: GenlCtrlCmd::GetFamily, nlas: vec![name] });
-        let answers = self.request(request, NLM_F_ACK)?;
-        match answers.outcome {
+        match self.request(request, NLM_F_ACK)?.outcome {
             Ok(bodies) => {
                 self.family = bodies.iter().find_map(|body| family_id(body)).ok_or_else(|| {
                     nonsense(DecodeError::from("a generic netlink family without a number"))
                 })?;
-                Ok(Some(()))
+                Ok(true)
             }
-            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(io_error(errno.into())),
         }
     }
 
-    /// Has the kernel do `messages` in their order. Tells those that it refused, by their place.
-    pub(super) fn carry_out(
-        &mut self,
-        messages: impl ExactSizeIterator<Item = Message>,
-    ) -> Result<Vec<(usize, Errno)>, PlaneError> {
+    /// Has the kernel make `changes` in their order. Tells those that it refused, by their place.
+    pub(super) fn carry_out(&mut self, changes: &[&Change]) -> Result<Vec<(usize, Errno)>, PlaneError> {
         let mut refused = Vec::new();
-        let last = messages.len().saturating_sub(1);
-        let mut begin = 0;
-        let mut batch = Vec::new();
-        let mut first_sequence = self.sequence.wrapping_add(1);
-        for (index, message) in messages.enumerate() {
-            let full = index == last || index - begin + 1 == MESSAGES_PER_SEND;
-            // The kernel works in order, so one acknowledgement speaks for all that it did not refuse.
-            let flags = if full { NLM_F_ACK } else { 0 };
-            let message = GenlMessage::from_payload(message);
-            batch.extend_from_slice(&self.frame(message, flags));
-            if full {
-                self.send(&batch)?;
-                self.refusals(begin, first_sequence, &mut refused)?;
-                batch.clear();
-                begin = index + 1;
-                first_sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        for (number, batch) in changes.chunks(MESSAGES_PER_SEND).enumerate() {
+            bytes.clear();
+            let first = self.sequence.wrapping_add(1);
+            for (place, change) in batch.iter().enumerate() {
+                // The kernel works in order, so one acknowledgement speaks for all that it did not refuse.
+                let flags = if place + 1 == batch.len() { NLM_F_ACK } else { 0 };
+                bytes.extend(self.frame(GenlMessage::from_payload(Message::change(change)), flags));
             }
+            self.send(&bytes)?;
+            self.refusals(number * MESSAGES_PER_SEND, first, &mut refused)?;
         }
         Ok(refused)
     }
@@ -158,7 +147,9 @@ impl Handle {
                 // again has another number.
                 Err(Errno::ENOENT) if !resolved => {
                     resolved = true;
-                    self.resolve()?.ok_or_else(|| missing(None))?;
+                    if !self.resolve()? {
+                        return Err(missing(None));
+                    }
                 }
                 outcome => return decode(outcome),
             }
