@@ -104,7 +104,7 @@ impl KernelPlane {
         doing: impl Fn() -> String,
         reason: impl Fn(Errno) -> Reason,
     ) -> Result<(), PlaneError> {
-        match self.handle.ask(message)? {
+        match self.handle.ask(&message)? {
             Ok(_) => Ok(()),
             Err(Errno::EPERM) => Err(PlaneError::Permission),
             Err(errno) => Err(PlaneError::Refused { doing: doing(), reason: reason(errno) }),
@@ -185,7 +185,7 @@ impl Plane for KernelPlane {
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, PlaneError> {
-        let answer = self.handle.ask(Message::timeouts())?.map_err(|e| refused("read the timeouts", e))?;
+        let answer = self.handle.ask(&Message::timeouts())?.map_err(|e| refused("read the timeouts", e))?;
         let mut timeouts = Timeouts::default();
         let seconds = |seconds: &u32| Some(Duration::from_secs(u64::from(*seconds)));
         for attribute in answer.iter().flat_map(|message| &message.attributes) {

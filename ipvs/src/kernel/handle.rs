@@ -87,29 +87,34 @@ impl Handle {
     /// Has the kernel make `changes` in their order. Tells those that it refused, by their place.
     pub(super) fn carry_out(&mut self, changes: &[&Change]) -> Result<Vec<(usize, Errno)>, PlaneError> {
         let mut refused = Vec::new();
-        let mut bytes = Vec::new();
         for (number, batch) in changes.chunks(MESSAGES_PER_SEND).enumerate() {
-            bytes.clear();
-            let first = self.sequence.wrapping_add(1);
-            for (place, change) in batch.iter().enumerate() {
-                // The kernel works in order, so one acknowledgement speaks for all that it did not refuse.
-                let flags = if place + 1 == batch.len() { NLM_F_ACK } else { 0 };
-                bytes.extend(self.frame(GenlMessage::from_payload(Message::change(change)), flags));
+            let begin = number * MESSAGES_PER_SEND;
+            let mut outcome = self.carry_out_batch(batch)?;
+            let nothing_done = outcome.len() == batch.len();
+            if nothing_done && outcome.iter().all(|(_, errno)| *errno == Errno::ENOENT) && self.has_moved()? {
+                outcome = self.carry_out_batch(batch)?;
             }
-            self.send(&bytes)?;
-            self.refusals(number * MESSAGES_PER_SEND, first, &mut refused)?;
+            refused.extend(outcome.into_iter().map(|(place, errno)| (begin + place, errno)));
         }
         Ok(refused)
     }
 
-    /// Reads answers up to the one for the last message sent. `first` is the sequence number of message `begin`.
-    fn refusals(
-        &mut self,
-        begin: usize,
-        first: u32,
-        refused: &mut Vec<(usize, Errno)>,
-    ) -> Result<(), PlaneError> {
+    fn carry_out_batch(&mut self, batch: &[&Change]) -> Result<Vec<(usize, Errno)>, PlaneError> {
+        let mut bytes = Vec::new();
+        let first = self.sequence.wrapping_add(1);
+        for (place, change) in batch.iter().enumerate() {
+            // The kernel works in order, so one acknowledgement speaks for all that it did not refuse.
+            let flags = if place + 1 == batch.len() { NLM_F_ACK } else { 0 };
+            bytes.extend(self.frame(GenlMessage::from_payload(Message::change(change)), flags));
+        }
+        self.send(&bytes)?;
+        self.refusals(first)
+    }
+
+    /// Reads answers up to the one for the last message sent. `first` is the sequence number of the first of them.
+    fn refusals(&mut self, first: u32) -> Result<Vec<(usize, Errno)>, PlaneError> {
         let awaited = self.sequence;
+        let mut refused = Vec::new();
         loop {
             self.receive()?;
             for frame in frames(&self.received) {
@@ -120,40 +125,43 @@ impl Handle {
                     continue;
                 }
                 if let Some(errno) = error_of(frame.payload).map_err(nonsense)? {
-                    refused.push((begin + place as usize, errno));
+                    refused.push((place as usize, errno));
                 }
                 if frame.sequence == awaited {
-                    return Ok(());
+                    return Ok(refused);
                 }
             }
         }
     }
 
     /// One request: the messages that answer it, or why the kernel would not.
-    pub(super) fn ask(&mut self, message: Message) -> Result<Result<Vec<Message>, Errno>, PlaneError> {
-        let answers = self.request(GenlMessage::from_payload(message), NLM_F_ACK)?;
-        decode(answers.outcome)
+    pub(super) fn ask(&mut self, message: &Message) -> Result<Result<Vec<Message>, Errno>, PlaneError> {
+        loop {
+            match self.request(GenlMessage::from_payload(message.clone()), NLM_F_ACK)?.outcome {
+                Err(Errno::ENOENT) if self.has_moved()? => {}
+                outcome => return decode(outcome),
+            }
+        }
     }
 
     /// As [`Self::ask`], for what is answered by a message for each entry.
     pub(super) fn dump(&mut self, message: &Message) -> Result<Result<Vec<Message>, Errno>, PlaneError> {
         let mut attempts = 1;
-        let mut resolved = false;
         loop {
             let answers = self.request(GenlMessage::from_payload(message.clone()), NLM_F_DUMP)?;
             match answers.outcome {
                 Ok(_) if answers.interrupted && attempts < DUMP_ATTEMPTS => attempts += 1,
-                // A dump finds all that it is asked for; what is missing is the family. A module that was loaded
-                // again has another number.
-                Err(Errno::ENOENT) if !resolved => {
-                    resolved = true;
-                    if !self.resolve()? {
-                        return Err(missing(None));
-                    }
-                }
+                Err(Errno::ENOENT) if self.has_moved()? => {}
                 outcome => return decode(outcome),
             }
         }
+    }
+
+    /// After an answer that may mean that there is no such family: whether it has another number by now, as it has
+    /// when its module was loaded again.
+    fn has_moved(&mut self) -> Result<bool, PlaneError> {
+        let before = self.family;
+        if self.resolve()? { Ok(self.family != before) } else { Err(missing(None)) }
     }
 
     /// Sends one request and reads all that answers it.

@@ -1,5 +1,6 @@
 mod counters;
 mod golden;
+mod module;
 mod refusals;
 mod sync;
 mod table;

@@ -93,6 +93,7 @@ fn run_in_user_mode_linux(program: &Path, arguments: &[&str], boot_options: &str
         .process_group(0);
     let kernel = Kernel(command.spawn().expect("linux.uml starts"));
     let output = kernel.finish();
+    assert!(!output.contains("running 0 tests"), "no case is called like {arguments:?}");
     let status = output.lines().find_map(|line| line.trim().strip_prefix(STATUS));
     assert_eq!(status, Some("0"), "the cases in user-mode Linux; what it said is above");
 }

@@ -12,8 +12,8 @@ fn cases_hold_in_a_kernel_with_ipvs() {
 }
 
 #[test]
-fn cases_without_ipv6_hold_in_a_kernel_that_has_it_disabled() {
-    machine::run_cases(&["cases::without_ipv6::"], "ipv6.disable=1");
+fn cases_without_ipv6_or_with_a_module_that_goes_hold_in_a_kernel_of_their_own() {
+    machine::run_cases(&["cases::without_ipv6::", "cases::module::"], "ipv6.disable=1");
 }
 
 #[test]
