@@ -1,0 +1,211 @@
+use std::time::Duration;
+
+use super::*;
+use crate::checker::tcp::TcpCheck;
+use crate::deadline::Deadlines;
+use crate::outcome::{Findings, Reason};
+use crate::target::Target;
+
+const SEC: Duration = Duration::from_secs(1);
+const ONE: CheckId = CheckId(1);
+const TWO: CheckId = CheckId(2);
+
+fn settings(port: u16) -> CheckSettings {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let probe = Probe::Tcp(TcpCheck { target: Target::new(address), deadlines: Deadlines::default() });
+    CheckSettings { probe, cadence: Cadence { interval: SEC, warmup: SEC, ..Cadence::default() } }
+}
+
+fn up() -> Outcome {
+    Outcome::Up(Findings::default())
+}
+
+fn down() -> Outcome {
+    Outcome::Down(Reason::Refused)
+}
+
+/// A roster with a clock that jumps to whatever is due next.
+struct Play {
+    roster: Roster,
+    now: Instant,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self { roster: Roster::new(0), now: Instant::now() }
+    }
+
+    fn add(&mut self, id: CheckId, settings: CheckSettings) {
+        self.roster.replace(id, settings, self.now);
+    }
+
+    fn begin(&mut self) -> ProbeKey {
+        self.now = self.now.max(self.roster.poll_timeout().expect("something is due"));
+        self.roster.poll_attempt(self.now).expect("it is due").key
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> ProbeKey {
+        let key = self.begin();
+        self.roster.handle_outcome(key, outcome, self.now, self.now);
+        key
+    }
+
+    fn reports(&mut self) -> Vec<(u64, Health, bool)> {
+        std::iter::from_fn(|| self.roster.poll_report()).map(|r| (r.id.0, r.health, r.decided)).collect()
+    }
+}
+
+#[test]
+fn equal_checks_are_one_probe_and_all_subscribers_hear() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.add(TWO, settings(80));
+    play.add(CheckId(3), settings(81));
+    assert_eq!((play.roster.check_count(), play.roster.probe_count()), (3, 2));
+    play.reports();
+    play.answer(down());
+    play.answer(down());
+    let heard = play.reports();
+    assert_eq!(heard.len(), 3);
+    assert!(heard.iter().all(|(_, health, decided)| *health == Health::Down && *decided));
+}
+
+#[test]
+fn late_subscriber_hears_what_is_known() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(down());
+    play.reports();
+    play.add(TWO, settings(80));
+    assert_eq!(play.reports(), [(2, Health::Down, true)]);
+}
+
+#[test]
+fn only_news_is_reported() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    assert_eq!(play.reports(), [(1, Health::Up, false)]);
+    play.answer(up());
+    assert_eq!(play.reports(), [(1, Health::Up, true)]);
+    play.answer(up());
+    assert_eq!(play.reports(), []);
+    play.answer(down());
+    assert_eq!(play.reports(), [(1, Health::Up, true)], "a reason that was not known");
+    play.answer(down());
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
+    play.answer(down());
+    assert_eq!(play.reports(), []);
+    play.answer(Outcome::Down(Reason::ReplyDiffers { at: 0 }));
+    assert_eq!(play.reports(), [(1, Health::Down, true)], "another reason");
+}
+
+#[test]
+fn all_failures_are_reported_where_asked_for() {
+    let mut play = Play::new();
+    let mut settings = settings(80);
+    settings.cadence.report_all_failures = true;
+    play.add(ONE, settings);
+    for _ in 0..3 {
+        play.answer(down());
+    }
+    assert_eq!(play.reports().len(), 4);
+}
+
+#[test]
+fn equal_settings_change_nothing_not_even_the_time() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(down());
+    play.reports();
+    let due = play.roster.poll_timeout();
+    play.add(ONE, settings(80));
+    assert_eq!((play.reports(), play.roster.poll_timeout()), (vec![], due));
+}
+
+#[test]
+fn changed_probe_keeps_the_health_and_is_decided_by_its_first_result() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(down());
+    play.reports();
+    let mut changed = settings(81);
+    changed.cadence.rise = std::num::NonZeroU32::new(5).unwrap();
+    play.add(ONE, changed);
+    assert_eq!(play.reports(), [(1, Health::Down, false)]);
+    play.answer(up());
+    assert_eq!(play.reports(), [(1, Health::Up, true)]);
+    assert_eq!(play.roster.probe_count(), 1);
+}
+
+#[test]
+fn changed_cadence_keeps_what_was_counted() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(up());
+    play.answer(down());
+    let mut changed = settings(80);
+    changed.cadence.interval = SEC * 2;
+    play.add(ONE, changed);
+    play.reports();
+    play.answer(down());
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
+}
+
+#[test]
+fn removed_check_is_cancelled_and_its_late_result_means_nothing() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.add(TWO, settings(80));
+    let key = play.begin();
+    play.roster.remove(ONE);
+    assert_eq!(play.roster.poll_cancel(), None, "the other one still waits for it");
+    play.roster.remove(TWO);
+    assert_eq!(play.roster.poll_cancel(), Some(key));
+    play.roster.handle_outcome(key, down(), play.now, play.now);
+    assert_eq!((play.reports(), play.roster.poll_timeout()), (vec![], None));
+}
+
+#[test]
+fn suspended_check_is_frozen_and_goes_on_where_it_was() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(down());
+    play.reports();
+    let key = play.begin();
+    play.roster.suspend(ONE, play.now);
+    assert_eq!(play.roster.poll_cancel(), Some(key));
+    play.roster.handle_outcome(key, up(), play.now, play.now);
+    assert_eq!((play.reports(), play.roster.poll_timeout()), (vec![], None));
+    play.roster.resume(ONE, play.now);
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
+    play.answer(up());
+    assert_eq!(play.reports(), [(1, Health::Up, true)]);
+}
+
+#[test]
+fn one_of_two_subscribers_may_be_suspended() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.add(TWO, settings(80));
+    play.reports();
+    play.roster.suspend(ONE, play.now);
+    play.answer(down());
+    assert_eq!(play.reports(), [(2, Health::Down, true)]);
+    play.roster.resume(ONE, play.now);
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
+}
+
+#[test]
+fn external_probe_is_never_due_and_hears_from_outside() {
+    let mut play = Play::new();
+    let probe = Probe::External("bfd peer".into());
+    play.add(ONE, CheckSettings { probe, cadence: Cadence::default() });
+    play.add(TWO, settings(80));
+    play.reports();
+    play.answer(up());
+    play.reports();
+    let told = Outcome::Down(Reason::External("session is down".into()));
+    play.roster.observe(ONE, told.clone(), play.now);
+    play.roster.observe(TWO, told, play.now);
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
+}

@@ -1,0 +1,140 @@
+//! Where a probe goes and what it leaves from: the socket options that every network checker shares.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdTcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use serde::Serialize;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+
+use crate::deadline::{Failure, Limits};
+use crate::outcome::{Cause, Reason, Step, Trouble};
+
+/// The far end of a probe, and how its socket is made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Target {
+    /// `connect_ip` and `connect_port`, else address and port of the real server. A link-local address needs its scope
+    /// here or an `interface`.
+    pub address: SocketAddr,
+    /// `bindto`: the source address, of the family of `address`.
+    pub bind: Option<IpAddr>,
+    /// `bind_port`: the source port. One fixed port lets one attempt be made at a time.
+    pub bind_port: Option<u16>,
+    /// `bind_if`: the interface that packets leave and arrive by.
+    pub interface: Option<Arc<str>>,
+    /// `fwmark`: the mark on each packet; zero sets none.
+    pub mark: u32,
+}
+
+impl Target {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, bind: None, bind_port: None, interface: None, mark: 0 }
+    }
+
+    /// A connected stream.
+    pub(crate) async fn connect(&self, limits: &Limits) -> Result<TcpStream, Failure> {
+        let socket = self.stream_socket().map_err(trouble)?;
+        let connecting = limits.step(Step::Connect, socket.connect(self.address)).await?;
+        let stream = connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
+        // Without a listener, a local port can connect to itself.
+        if self.address.ip().is_loopback() && stream.local_addr().ok() == stream.peer_addr().ok() {
+            return Err(Reason::Refused.into());
+        }
+        Ok(stream)
+    }
+
+    /// A datagram socket that hears its peer only, and what routers say about it.
+    pub(crate) async fn datagrams(&self) -> Result<UdpSocket, Failure> {
+        let socket = self.socket(Type::DGRAM, Protocol::UDP).map_err(trouble)?;
+        report_errors(&socket, self.address).map_err(trouble)?;
+        let socket = UdpSocket::from_std(socket.into()).map_err(trouble)?;
+        socket.connect(self.address).await.map_err(|error| connect_failure(Step::Query, &error))?;
+        Ok(socket)
+    }
+
+    fn stream_socket(&self) -> io::Result<TcpSocket> {
+        let socket = self.socket(Type::STREAM, Protocol::TCP)?;
+        socket.set_tcp_nodelay(true)?;
+        if self.bind_port.is_some() {
+            // An orderly close would keep the one port from being used again for a minute.
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(TcpSocket::from_std_stream(StdTcpStream::from(socket)))
+    }
+
+    /// A bound, not yet connected socket that does not block.
+    pub(crate) fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(self.address), kind.nonblocking(), Some(protocol))?;
+        if self.mark != 0 {
+            socket.set_mark(self.mark).map_err(|error| told("cannot set the mark", &error))?;
+        }
+        if let Some(interface) = &self.interface {
+            socket
+                .bind_device(Some(interface.as_bytes()))
+                .map_err(|error| told(&format!("cannot bind to {interface}"), &error))?;
+        }
+        self.bind(&socket, kind)?;
+        Ok(socket)
+    }
+
+    fn bind(&self, socket: &Socket, kind: Type) -> io::Result<()> {
+        if self.bind.is_none() && self.bind_port.is_none() {
+            return Ok(());
+        }
+        let any = match self.address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let mut from = SocketAddr::new(self.bind.unwrap_or(any), self.bind_port.unwrap_or(0));
+        if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (&mut from, self.address) {
+            from.set_scope_id(to.scope_id());
+        }
+        if self.bind_port.is_some() {
+            socket.set_reuse_address(true)?;
+        } else if kind != Type::RAW {
+            // The port is then chosen when the peer is known, and need not be free of other peers.
+            setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+        }
+        socket.bind(&from.into()).map_err(|error| told(&format!("cannot bind to {from}"), &error))
+    }
+}
+
+/// Has the socket report ICMP errors that the kernel else keeps to itself: host and network unreachable.
+pub(crate) fn report_errors(socket: &Socket, peer: SocketAddr) -> nix::Result<()> {
+    match peer {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, &true),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, &true),
+    }
+}
+
+fn told(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+pub(crate) fn trouble(error: impl Into<io::Error>) -> Failure {
+    Failure::Here(Trouble::Socket(Cause::of(&error.into())))
+}
+
+/// What an error of `connect` or `send` means: some say that this host has run out of something.
+pub(crate) fn connect_failure(step: Step, error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(
+            libc::EADDRINUSE
+            | libc::EADDRNOTAVAIL
+            | libc::EAFNOSUPPORT
+            | libc::EINVAL
+            | libc::EMFILE
+            | libc::ENFILE
+            | libc::ENOBUFS
+            | libc::ENOMEM
+            | libc::ENODEV,
+        ) => Failure::Here(Trouble::Socket(Cause::of(error))),
+        // The kernel's own patience with an unanswered SYN ended before ours.
+        Some(libc::ETIMEDOUT) => Reason::Unreachable(Cause::of(error)).into(),
+        _ => Reason::of_io(step, error).into(),
+    }
+}
