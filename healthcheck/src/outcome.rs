@@ -278,6 +278,8 @@ pub enum Trouble {
     AgentAbsent(Box<Reason>),
     /// Nothing has been told from outside yet.
     NothingKnown,
+    /// The checker itself failed: a defect of Buoy.
+    Defect(Cause),
 }
 
 impl fmt::Display for Trouble {
@@ -287,6 +289,7 @@ impl fmt::Display for Trouble {
             Self::Command(cause) => write!(f, "the command did not start: {cause}"),
             Self::AgentAbsent(reason) => write!(f, "no agent: {reason}"),
             Self::NothingKnown => f.pad("nothing known yet"),
+            Self::Defect(cause) => write!(f, "the checker failed: {cause}"),
         }
     }
 }
