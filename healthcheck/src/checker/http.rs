@@ -21,7 +21,7 @@ use crate::tls::{Sni, Tls, expiry};
 pub use body::{PATTERN_REACH, Pattern, PatternOptions, PatternUnusable, PatternWanted};
 pub use page::{HostHeader, Md5Digest, Page, PageUnusable, RequestPath};
 
-use exchange::Ended;
+use exchange::{CloseNotify, Ended, JudgedEnd};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct HttpCheck {
@@ -148,11 +148,13 @@ impl HttpCheck {
         let findings = Findings { certificate: expiry(&stream), ..Findings::default() };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             exchange::http2(stream, page, limits).await?;
-        } else if page.tls_compliant {
-            let Ended { stream } = exchange::http1(stream, page, self.version, limits).await?;
-            exchange::tls_close(stream, limits).await?;
-        } else {
-            exchange::http1(exchange::LenientEnd(stream), page, self.version, limits).await?;
+            return Ok(findings);
+        }
+        let close_notify = if page.tls_compliant { CloseNotify::Required } else { CloseNotify::Optional };
+        let judged = JudgedEnd { stream, close_notify };
+        let Ended { stream } = exchange::http1(judged, page, self.version, limits).await?;
+        if page.tls_compliant {
+            exchange::read_to_end(stream, limits).await?;
         }
         Ok(findings)
     }

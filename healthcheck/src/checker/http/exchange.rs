@@ -126,9 +126,13 @@ fn http1_failure(step: Step, error: &hyper::Error) -> Reason {
     Reason::HttpProtocol { step, cause: Cause::of(error) }
 }
 
-/// Both the chunk decoder and TLS speak of invalid data.
+/// The chunk decoder, TLS and [`JudgedEnd`] all speak of invalid data.
 fn bad_data(step: Step, error: &io::Error) -> Reason {
-    match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+    let inner = error.get_ref();
+    if inner.is_some_and(|e| e.is::<Unannounced>()) {
+        return Reason::Tls(TlsFault::NoCloseNotify);
+    }
+    match inner.and_then(|e| e.downcast_ref::<rustls::Error>()) {
         Some(tls) => Reason::Tls(fault("", tls)),
         None => Reason::HttpProtocol { step, cause: Cause::of(error) },
     }
@@ -205,49 +209,73 @@ fn http2_failure(step: Step, error: &h2::Error) -> Reason {
     }
 }
 
-/// Reads to the end of a TLS connection, which has to be announced.
-pub(super) async fn tls_close(stream: Option<TlsStream<TcpStream>>, limits: &Limits) -> Result<(), Reason> {
+/// Reads to the end of a connection; what still comes means nothing.
+pub(super) async fn read_to_end(
+    stream: Option<impl AsyncRead + Unpin>,
+    limits: &Limits,
+) -> Result<(), Reason> {
     let Some(mut stream) = stream else { return Ok(()) };
     let mut rest = [0; 1024];
     loop {
         match limits.step(Step::TlsClose, stream.read(&mut rest)).await? {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(Reason::Tls(TlsFault::NoCloseNotify));
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(bad_data(Step::TlsClose, &error));
             }
             Err(error) => return Err(Reason::of_io(Step::TlsClose, &error)),
         }
     }
 }
 
-/// Takes the end of a TLS connection for its end, announced or not, as most servers and keepalived do.
-#[derive(Debug)]
-pub(super) struct LenientEnd<S>(pub(super) S);
+/// Whether a TLS connection has to announce its end (RFC 8446 §6.1), which many servers leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseNotify {
+    Optional,
+    /// `tls_compliant`
+    Required,
+}
 
-impl<S: AsyncRead + Unpin> AsyncRead for LenientEnd<S> {
+/// A TLS connection whose end is judged.
+#[derive(Debug)]
+pub(super) struct JudgedEnd<S> {
+    pub(super) stream: S,
+    pub(super) close_notify: CloseNotify,
+}
+
+/// The error of a connection that ended unannounced.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS connection ended without close notification")]
+struct Unannounced;
+
+impl<S: AsyncRead + Unpin> AsyncRead for JudgedEnd<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.0).poll_read(cx, buf) {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(match self.close_notify {
+                    CloseNotify::Optional => Ok(()),
+                    CloseNotify::Required => Err(io::Error::new(io::ErrorKind::InvalidData, Unannounced)),
+                })
+            }
             polled => polled,
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LenientEnd<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for JudgedEnd<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
