@@ -80,3 +80,30 @@ impl Limits {
 
 /// No sum of it with a clock overflows.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SEC: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn step_and_whole_have_their_own_limits() {
+        let limits = Limits::start(Deadlines { step: SEC * 3, overall: SEC * 8 });
+        let step = async |seconds| limits.step(Step::ResponseBody, sleep(SEC * seconds)).await;
+        let start = Instant::now();
+        assert_eq!(step(2).await, Ok(()));
+        assert_eq!(step(9).await, Err(Reason::TimedOut { step: Step::ResponseBody, after: SEC * 3 }));
+        assert_eq!(step(2).await, Ok(()));
+        assert_eq!(step(9).await, Err(Reason::TooSlow { step: Step::ResponseBody, after: SEC * 8 }));
+        assert_eq!(start.elapsed(), SEC * 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limits_without_end_are_limits() {
+        let limits = Limits::start(Deadlines::of_step(Duration::MAX));
+        assert_eq!(limits.step(Step::Connect, async { 7 }).await, Ok(7));
+    }
+}

@@ -80,6 +80,7 @@ pub enum Step {
     Helo,
     Query,
     Reply,
+    File,
 }
 
 impl fmt::Display for Step {
@@ -95,6 +96,7 @@ impl fmt::Display for Step {
             Self::Helo => "waiting for the answer to HELO",
             Self::Query => "sending the query",
             Self::Reply => "waiting for the reply",
+            Self::File => "reading the file",
         })
     }
 }

@@ -231,15 +231,12 @@ impl Roster {
         let Some(Check { probe: key, .. }) = self.checks.remove(&id) else { return };
         let Some(probe) = self.probes.get_mut(&key) else { return };
         probe.subscribers.retain(|subscriber| *subscriber != id);
-        if !probe.subscribers.is_empty() {
-            return;
+        let forsaken = probe.subscribers.is_empty();
+        // Those that are left may all be suspended.
+        self.pause_if_unwanted(key);
+        if forsaken && let Some(probe) = self.probes.remove(&key) {
+            self.by_settings.remove(&probe.settings);
         }
-        self.by_settings.remove(&probe.settings);
-        if probe.running.is_some() {
-            self.cancelled.push_back(key);
-        }
-        self.schedule.remove(key.0);
-        self.probes.remove(&key);
     }
 
     fn set_suspended(&mut self, id: CheckId, suspended: bool, now: Instant) {
@@ -251,16 +248,26 @@ impl Roster {
 
     /// A probe runs while any of its subscribers wants it.
     fn pause_or_start(&mut self, key: ProbeKey, now: Instant) {
-        let Some(probe) = self.probes.get_mut(&key) else { return };
-        let awake = |id: &CheckId| self.checks.get(id).is_some_and(|check| !check.suspended);
-        if !probe.subscribers.iter().any(awake) {
-            self.schedule.remove(key.0);
-            if probe.running.take().is_some() {
-                self.cancelled.push_back(key);
-            }
-        } else if !probe.is_external() && probe.running.is_none() && !self.schedule.contains(key.0) {
+        if self.pause_if_unwanted(key) {
+            return;
+        }
+        let Some(probe) = self.probes.get(&key) else { return };
+        if !probe.is_external() && probe.running.is_none() && !self.schedule.contains(key.0) {
             self.schedule.set(key.0, self.spread.first_due(now, probe.settings.cadence.warmup));
         }
+    }
+
+    fn pause_if_unwanted(&mut self, key: ProbeKey) -> bool {
+        let Some(probe) = self.probes.get_mut(&key) else { return true };
+        let awake = |id: &CheckId| self.checks.get(id).is_some_and(|check| !check.suspended);
+        if probe.subscribers.iter().any(awake) {
+            return false;
+        }
+        self.schedule.remove(key.0);
+        if probe.running.take().is_some() {
+            self.cancelled.push_back(key);
+        }
+        true
     }
 
     fn report_change(&mut self, key: ProbeKey, decision: Change) {

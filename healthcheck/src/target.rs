@@ -40,8 +40,10 @@ impl Target {
         let socket = self.stream_socket().map_err(trouble)?;
         let connecting = limits.step(Step::Connect, socket.connect(self.address)).await?;
         let stream = connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
-        // Without a listener, a local port can connect to itself.
-        if self.address.ip().is_loopback() && stream.local_addr().ok() == stream.peer_addr().ok() {
+        // Without a listener, a port of this host can connect to itself.
+        let itself =
+            |local: SocketAddr| (local.ip(), local.port()) == (self.address.ip(), self.address.port());
+        if stream.local_addr().is_ok_and(itself) {
             return Err(Reason::Refused.into());
         }
         Ok(stream)
@@ -136,5 +138,26 @@ pub(crate) fn connect_failure(step: Step, error: &io::Error) -> Failure {
         // The kernel's own patience with an unanswered SYN ended before ours.
         Some(libc::ETIMEDOUT) => Reason::Unreachable(Cause::of(error)).into(),
         _ => Reason::of_io(step, error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_has_run_out_of_is_not_held_against_the_server() {
+        let of = |code| connect_failure(Step::Connect, &io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::ENOMEM] {
+            assert!(matches!(of(code), Failure::Here(Trouble::Socket(_))), "{code}");
+        }
+        assert!(matches!(of(libc::ECONNREFUSED), Failure::Server(Reason::Refused)));
+        for code in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ENETDOWN, libc::ETIMEDOUT] {
+            assert!(matches!(of(code), Failure::Server(Reason::Unreachable(_))), "{code}");
+        }
+        // What a packet filter or a prohibiting route says.
+        for code in [libc::EACCES, libc::EPERM] {
+            assert!(matches!(of(code), Failure::Server(Reason::Connection { .. })), "{code}");
+        }
     }
 }

@@ -289,6 +289,23 @@ async fn host_answers_pings_of_both_families() {
 }
 
 #[tokio::test]
+async fn server_over_ipv6_is_asked_by_its_address_in_brackets() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = request(&mut stream).await;
+        send(&mut stream, HELLO.as_bytes()).await;
+        request
+    });
+    let mut check = http(address);
+    check.target.bind = Some(address.ip());
+    assert_eq!(attempt(check).await, up());
+    let host = format!("\r\nHost: [::1]:{}\r\n", address.port());
+    assert!(server.await.unwrap().contains(&host));
+}
+
+#[tokio::test]
 async fn agent_is_sent_its_words_and_heard() {
     let server = serve(|mut stream| async move {
         let mut asked = [0; 4];
@@ -315,7 +332,7 @@ async fn agent_is_sent_its_words_and_heard() {
 async fn file_is_read_anew_and_its_absence_says_zero() -> io::Result<()> {
     let path = std::env::temp_dir().join(format!("buoy-healthcheck-{}", std::process::id()));
     let rule = FileRule { weight: 0, reverse: false };
-    let probe = Probe::File(FileCheck { path: Arc::from(path.as_path()), rule });
+    let probe = Probe::File(FileCheck { path: Arc::from(path.as_path()), rule, deadlines: deadlines() });
     assert!(matches!(probe.attempt(0).await, Outcome::Up(_)));
     std::fs::write(&path, "1\n")?;
     assert_eq!(probe.attempt(0).await.to_string(), "file says 1");

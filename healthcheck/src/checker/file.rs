@@ -1,5 +1,6 @@
 //! `FILE_CHECK`: a number in a file that somebody else writes.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,13 +9,15 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use super::smtp::shown;
-use crate::outcome::{Cause, Findings, Outcome, Reason};
+use crate::deadline::{Deadlines, Limits};
+use crate::outcome::{Cause, Findings, Outcome, Reason, Step};
 use crate::weight::WeightAdvice;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct FileCheck {
     pub path: Arc<Path>,
     pub rule: FileRule,
+    pub deadlines: Deadlines,
 }
 
 /// What the number means.
@@ -33,17 +36,23 @@ const READ: u64 = 128;
 const FAILURE: i64 = -2_147_483_648;
 
 impl FileCheck {
-    /// Reads on a thread of the runtime, which a file system that hangs keeps.
+    /// Reads on a thread of the runtime, which a file system that hangs keeps; the attempt ends all the same.
     pub(crate) async fn attempt(&self) -> Outcome {
-        let mut text = Vec::new();
+        let limits = Limits::start(self.deadlines);
+        match limits.step(Step::File, self.content()).await {
+            Ok(Ok(content)) => self.rule.judge(&content),
+            Ok(Err(error)) => Outcome::Down(Reason::FileUnreadable(Cause::of(&error))),
+            Err(too_late) => Outcome::Down(too_late),
+        }
+    }
+
+    async fn content(&self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
         match File::open(&self.path).await {
-            Ok(file) => match file.take(READ).read_to_end(&mut text).await {
-                Ok(_) => self.rule.judge(&text),
-                Err(error) => Outcome::Down(Reason::FileUnreadable(Cause::of(&error))),
-            },
+            Ok(file) => file.take(READ).read_to_end(&mut content).await.map(|_| content),
             // As in keepalived: a file that is not there says zero.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.rule.judge(b""),
-            Err(error) => Outcome::Down(Reason::FileUnreadable(Cause::of(&error))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(content),
+            Err(error) => Err(error),
         }
     }
 }

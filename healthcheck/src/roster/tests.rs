@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::checker::tcp::TcpCheck;
 use crate::deadline::Deadlines;
@@ -208,4 +210,86 @@ fn external_probe_is_never_due_and_hears_from_outside() {
     play.roster.observe(ONE, told.clone(), play.now);
     play.roster.observe(TWO, told, play.now);
     assert_eq!(play.reports(), [(1, Health::Down, true)]);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Replace(u64, u16),
+    Remove(u64),
+    Suspend(u64),
+    Resume(u64),
+    Begin,
+    /// The oldest attempt that was not cancelled.
+    Answer(bool),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        3 => (0..6_u64, 0..3_u16).prop_map(|(id, port)| Operation::Replace(id, port)),
+        1 => (0..6_u64).prop_map(Operation::Remove),
+        1 => (0..6_u64).prop_map(Operation::Suspend),
+        1 => (0..6_u64).prop_map(Operation::Resume),
+        4 => Just(Operation::Begin),
+        4 => any::<bool>().prop_map(Operation::Answer),
+    ]
+}
+
+impl Play {
+    fn operate(&mut self, operation: Operation, running: &mut VecDeque<ProbeKey>) {
+        let now = self.now;
+        match operation {
+            Operation::Replace(id, port) => self.add(CheckId(id), settings(port)),
+            Operation::Remove(id) => self.roster.remove(CheckId(id)),
+            Operation::Suspend(id) => self.roster.suspend(CheckId(id), now),
+            Operation::Resume(id) => self.roster.resume(CheckId(id), now),
+            Operation::Begin => {
+                if self.roster.poll_timeout().is_some() {
+                    running.push_back(self.begin());
+                }
+            }
+            Operation::Answer(good) => {
+                if let Some(key) = running.pop_front() {
+                    self.roster.handle_outcome(key, if good { up() } else { down() }, now, now);
+                }
+            }
+        }
+        while let Some(key) = self.roster.poll_cancel() {
+            running.retain(|other| *other != key);
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens: what is wanted is due or under way, what nobody wants is neither, and whoever listens knows
+    /// the health of every check that is not suspended.
+    #[test]
+    fn no_check_is_forgotten_and_none_is_made_for_nobody(
+        operations in proptest::collection::vec(operation(), 1..120),
+    ) {
+        let mut play = Play::new();
+        let mut running = VecDeque::new();
+        let mut heard = BTreeMap::new();
+        for operation in operations {
+            play.operate(operation, &mut running);
+            while let Some(report) = play.roster.poll_report() {
+                heard.insert(report.id, report.health);
+            }
+            for (key, probe) in &play.roster.probes {
+                let awake = |id: &CheckId| !play.roster.checks[id].suspended;
+                let wanted = probe.subscribers.iter().any(awake);
+                let due = play.roster.schedule.contains(key.0);
+                prop_assert!(!probe.subscribers.is_empty());
+                prop_assert_eq!(wanted, due || probe.running.is_some());
+                prop_assert!(!(due && probe.running.is_some()));
+                prop_assert_eq!(probe.running.is_some(), running.contains(key));
+                prop_assert_eq!(play.roster.by_settings.get(&probe.settings), Some(key));
+            }
+            prop_assert_eq!(play.roster.by_settings.len(), play.roster.probes.len());
+            for (id, check) in &play.roster.checks {
+                if !check.suspended {
+                    prop_assert_eq!(heard.get(id), Some(&play.roster.probes[&check.probe].verdict.health()));
+                }
+            }
+        }
+    }
 }
