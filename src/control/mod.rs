@@ -15,6 +15,7 @@
 //! Draining is not dying: a server that is removed, drained or displaced by the sorry server while it is healthy gets no
 //! new connection and keeps those it has until they end or a deadline passes; a dead one is deleted.
 
+pub mod checks;
 pub mod driver;
 mod pool;
 mod report;

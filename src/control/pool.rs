@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use buoy_healthcheck::{WeightAdvice, effective_weight};
 use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Weight};
 
 use super::Unknown;
@@ -16,8 +17,20 @@ pub struct Health {
     pub up: bool,
     /// In words, with what was expected.
     pub reason: Arc<str>,
-    /// What checks that know the load of the server add to its configured weight.
-    pub weight: i64,
+    /// What checks that know the load of the server make of its configured weight.
+    pub advice: Vec<WeightAdvice>,
+    /// An agent wants no new connections for its server.
+    pub resting: bool,
+}
+
+impl Health {
+    pub fn up(reason: &str) -> Self {
+        Self { up: true, reason: reason.into(), advice: Vec::new(), resting: false }
+    }
+
+    pub fn down(reason: &str) -> Self {
+        Self { up: false, ..Self::up(reason) }
+    }
 }
 
 /// What operators say of one server.
@@ -45,6 +58,8 @@ pub struct ServerState {
     /// The weight that it has, or would have in service.
     pub weight: Weight,
     pub draining: bool,
+    /// An agent wants no new connections for it.
+    pub resting: bool,
     pub connections: Option<u64>,
 }
 
@@ -65,8 +80,8 @@ struct Member {
     up: bool,
     reason: Arc<str>,
     since: Instant,
-    /// From the checkers.
-    extra: i64,
+    advice: Vec<WeightAdvice>,
+    resting: bool,
     administration: Administration,
     /// A reload has removed it.
     leaving: bool,
@@ -169,8 +184,8 @@ impl Pool {
     ) -> Result<Option<Report>, Unknown> {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
-        let Health { up, reason, weight } = health;
-        member.extra = weight;
+        let Health { up, reason, advice, resting } = health;
+        (member.advice, member.resting) = (advice, resting);
         member.reason = Arc::clone(&reason);
         if member.up == up {
             return Ok(None);
@@ -279,6 +294,7 @@ impl Pool {
         self.passes(id, member)
             && !member.leaving
             && member.drain.is_none()
+            && !member.resting
             && member.administration != Administration::Disabled
     }
 
@@ -300,7 +316,7 @@ impl Pool {
             let kept = member.settings.inhibit_on_failure && !member.leaving && member.drain.is_none();
             return if kept { Presence::Idle } else { Presence::Absent };
         }
-        if member.leaving || member.drain.is_some() {
+        if member.leaving || member.drain.is_some() || member.resting {
             return Presence::Idle;
         }
         if self.displaces() {
@@ -355,6 +371,7 @@ impl Pool {
             administration: member.administration,
             weight: member.weight(),
             draining: matches!(member.drain, Some(Drain::Running { .. })),
+            resting: member.resting,
             connections: member.connections,
         })
     }
@@ -370,7 +387,8 @@ impl Member {
             reason: reason.into(),
             settings,
             since: now,
-            extra: 0,
+            advice: Vec::new(),
+            resting: false,
             administration: Administration::Enabled,
             leaving: false,
             drain: None,
@@ -382,7 +400,8 @@ impl Member {
         match self.administration {
             Administration::Weight(weight) => weight,
             Administration::Enabled | Administration::Drain { .. } | Administration::Disabled => {
-                Weight::clamped(i64::from(self.settings.weight.get()).saturating_add(self.extra))
+                let advice = self.advice.iter().copied();
+                Weight::clamped(effective_weight(self.settings.weight.get(), advice).into())
             }
         }
     }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use buoy_healthcheck::WeightAdvice;
 use buoy_ipvs::{Counters, Forwarding, Protocol, Scheduler, VirtualService, Weight};
 use proptest::prelude::*;
 
@@ -73,7 +74,7 @@ impl Bench {
     }
 
     fn health(&mut self, last: u8, up: bool) -> usize {
-        let health = Health { up, reason: if up { "connected" } else { "refused" }.into(), weight: 0 };
+        let health = if up { Health::up("connected") } else { Health::down("refused") };
         self.control.handle_health("web", id(last), health, self.now).expect("known");
         self.act()
     }
@@ -290,10 +291,29 @@ fn a_drained_server_that_dies_is_deleted() {
 #[test]
 fn checks_that_know_the_load_move_the_weight() {
     let mut bench = Bench::new(vec![service(&[1, 2])]);
-    let health = Health { up: true, reason: "weight 8".into(), weight: 7 };
+    let health = Health { advice: vec![WeightAdvice::Add(7)], ..Health::up("weight 8") };
     bench.control.handle_health("web", id(1), health, bench.now).expect("known");
     assert_eq!(bench.act(), 1);
     assert_eq!(bench.serving(), [(1, 8), (2, 1)]);
+    let mut heavier = service(&[1, 2]);
+    heavier.servers[0].weight = Weight::clamped(10);
+    bench.configure(vec![heavier]);
+    assert_eq!(bench.serving(), [(1, 17), (2, 1)], "what is configured counts at once");
+}
+
+#[test]
+fn an_agent_that_wants_rest_gets_no_new_connections_and_loses_none() {
+    let mut settings = service(&[1, 2]);
+    settings.quorum = 2;
+    settings.sorry = sorry();
+    let mut bench = Bench::new(vec![settings]);
+    let health = Health { resting: true, ..Health::up("agent says drain") };
+    bench.control.handle_health("web", id(1), health, bench.now).expect("known");
+    bench.act();
+    assert_eq!(bench.serving(), [(1, 0), (2, 0), (99, 1)], "it counts for no quorum");
+    bench.control.handle_health("web", id(1), Health::up("agent says ready"), bench.now).expect("known");
+    bench.act();
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
 }
 
 #[test]
@@ -439,7 +459,7 @@ proptest! {
             match step.clone() {
                 Step::Configure(servers) => bench.control.configure(vec![settings(&servers)], bench.now),
                 Step::Health(last, up) => {
-                    let health = Health { up, reason: "as the test says".into(), weight: 0 };
+                    let health = Health { up, ..Health::up("as the test says") };
                     // It may be configured or not.
                     let _unknown = bench.control.handle_health("web", id(last), health, bench.now);
                 }

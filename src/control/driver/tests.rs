@@ -167,7 +167,7 @@ fn a_burst_of_results_takes_out_what_died_and_a_drained_server_goes_when_it_is_e
     let running = Running::start(|_| {});
     running.give(Order::Configure(services(&[1, 2, 3], Scheduler::Wlc)));
     running.wait_until("they are there", |plane| holds(plane, 3));
-    let health = Health { up: false, reason: "connection refused".into(), weight: 0 };
+    let health = Health::down("connection refused");
     running.give(Order::Health { service: "web".into(), server: id(1), health });
     running.wait_for("real server 10.1.0.1:80 of web is down: connection refused");
     running.wait_until("it is out", |plane| !holds(plane, 1));
