@@ -168,7 +168,8 @@ impl Roster {
         self.report_change(key, decision);
     }
 
-    /// Takes what was told from outside about a [`Probe::External`].
+    /// Takes what was told from outside about a [`Probe::External`]. Being told is not asking: it counts for a suspended
+    /// check too, which hears of it on resuming.
     pub fn observe(&mut self, id: CheckId, outcome: Outcome, now: Instant) {
         let Some(key) = self.checks.get(&id).map(|check| check.probe) else { return };
         let Some(probe) = self.probes.get_mut(&key).filter(|p| p.is_external()) else { return };

@@ -412,6 +412,18 @@ fn tls_cases() -> Vec<Case> {
             },
         ),
         tls_case("no goodbye, nobody cares", "up", &[], false, hello_without_goodbye),
+        tls_case(
+            "no goodbye after a body of known length",
+            "without close notification",
+            &[],
+            true,
+            |mut stream| async move {
+                request(&mut stream).await;
+                send(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+                let (mut tcp, _no_close_notify) = stream.into_inner();
+                drop(tcp.shutdown().await);
+            },
+        ),
         tls_case("no goodbye, tls_compliant", "without close notification", &[], true, hello_without_goodbye),
         tls_case("goodbye, tls_compliant", "up", &[], true, hello_over_tls),
         tls_case(

@@ -30,7 +30,7 @@ const AGENT: HeaderValue = HeaderValue::from_static("KeepAliveClient");
 /// Room for the head of a response, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// The connection after an exchange; `None` where the protocol has already disposed of it.
+/// The connection after an exchange; `None` where nobody looks at its end.
 pub(super) struct Ended<S> {
     pub(super) stream: Option<S>,
 }
@@ -70,11 +70,15 @@ where
             () = drive => {}
         }
     }
+    if !page.tls_compliant {
+        return Ok(Ended { stream: None });
+    }
     let left = match left {
-        None if page.tls_compliant => Some(limits.step(Step::TlsClose, connection).await?),
-        left => left,
+        Some(left) => left,
+        None => limits.step(Step::TlsClose, connection).await?,
     };
-    Ok(Ended { stream: left.and_then(Result::ok).map(|parts| parts.io.into_inner()) })
+    let parts = left.map_err(|e| http1_failure(Step::TlsClose, &e))?;
+    Ok(Ended { stream: Some(parts.io.into_inner()) })
 }
 
 fn request1(page: &Page, version: HttpVersion) -> Request<Empty<Bytes>> {
