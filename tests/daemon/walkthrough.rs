@@ -26,7 +26,8 @@ fn walkthrough() -> String {
 /// Runs the commands in namespaces of their own: names of network namespaces are files below /run, and whatever is
 /// left running ends with the shell.
 fn paste(commands: &str, folder: &Path) -> Output {
-    let commands = commands.replace(BUILT, BUOY).replace("/tmp/", &format!("{}/", folder.display()));
+    // In this order: the checkout may lie below /tmp itself.
+    let commands = commands.replace("/tmp/", &format!("{}/", folder.display())).replace(BUILT, BUOY);
     Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"])
         .arg(format!("{BEFORE}{commands}{AFTER}"))
