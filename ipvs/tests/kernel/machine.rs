@@ -113,7 +113,6 @@ impl Machine {
     fn prepare(release: &str, program: &Path, arguments: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Not below /tmp: the machine has a /tmp of its own.
         let folder =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("uml-{}-{number}", std::process::id()));
         let modules = folder.join("lib/modules");
@@ -128,10 +127,10 @@ impl Machine {
             &format!(
                 "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
                  mount -t proc proc /proc; mount -t sysfs sys /sys\n\
-                 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp\n\
+                 mount -t tmpfs tmpfs /run; mkdir /run/tmp; export TMPDIR=/run/tmp\n\
                  echo '{folder}/modprobe' >/proc/sys/kernel/modprobe\n\
                  ip link set lo up\n\
-                 cd /tmp; {INSIDE}=1 RUST_BACKTRACE=0 '{program}' {arguments} 2>&1\n\
+                 cd /run/tmp; {INSIDE}=1 RUST_BACKTRACE=0 '{program}' {arguments} 2>&1\n\
                  echo '{STATUS}'$?\n\
                  halt -f\n",
                 folder = machine.folder.display(),
