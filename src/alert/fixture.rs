@@ -9,7 +9,9 @@ use buoy_vrrp::{
     Priority, RouterSettings, StartState, State, Subject, Transition, Transport, Version, Vrid,
 };
 
-use crate::config::plan::{Command, Global, Group, LogFormat, Mail, Notify, Plan, Router, Scheduling};
+use crate::config::plan::{
+    Balancing, Command, Global, Group, LogFormat, Mail, Notify, Plan, Router, Scheduling,
+};
 
 pub(crate) fn plan() -> Plan {
     Plan {
@@ -66,6 +68,8 @@ pub(crate) fn plan() -> Plan {
         track_groups: BTreeMap::new(),
         garp_groups: Vec::new(),
         link_delays: BTreeMap::new(),
+        services: Vec::new(),
+        balancing: Balancing::default(),
         kept: Vec::new(),
     }
 }

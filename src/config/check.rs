@@ -3,7 +3,7 @@
 //! Afterwards every node either carries its keyword and can be read without surprise, or is marked ignored
 //! and a finding has said why.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::finding::{Code, Finding, Findings, Severity, nearest};
@@ -28,7 +28,6 @@ pub(crate) fn check(tree: &mut Tree, syntax: Syntax, sources: &Sources, findings
         notes: HashSet::new(),
         defined: HashSet::new(),
         references: Vec::new(),
-        users: HashMap::new(),
     };
     checker.words(&roots, &ROOT);
     checker.resolve();
@@ -44,8 +43,6 @@ struct Checker<'a> {
     /// Blocks that have a name, by kind.
     defined: HashSet<(&'static str, String)>,
     references: Vec<Reference>,
-    /// Whether there is such a user and group.
-    users: HashMap<String, bool>,
 }
 
 /// A name that a block has to carry. It may stand further down.
@@ -138,34 +135,15 @@ impl Checker<'_> {
         let value = |keyword: &str| {
             let of = |child: &NodeId| self.tree.node(*child).keyword.is_some_and(|k| k.name == keyword);
             let child = self.tree.children(id).filter(|child| !self.tree.node(*child).ignored).find(of)?;
-            Some((child, self.tree.values(child).first().copied()?))
+            self.tree.values(child).first().copied()
         };
         let (to, name) = match block.name {
             "FILE_CHECK" => ("track_file", value("track_file")),
             "BFD_CHECK" => ("bfd_instance", value("name")),
-            "MISC_CHECK" => {
-                if let Some((child, _)) = value("user") {
-                    self.user(child);
-                }
-                return;
-            }
             _ => return,
         };
         let assumed = "the check is not made";
-        self.references.extend(name.map(|(_, name)| Reference { to, name, of: id, assumed }));
-    }
-
-    /// `USER [GROUP]` of a check.
-    fn user(&mut self, id: NodeId) {
-        let words: Vec<&str> = self.tree.values(id).iter().map(|w| self.sources.text(*w)).collect();
-        let written = words.join(" ");
-        let known = self.users.entry(written.clone()).or_insert_with(|| user_exists(&words));
-        if !*known {
-            let span = self.sources.span(self.tree.values(id).first().copied().unwrap_or(self.tree.head(id)));
-            let message = format!("there is no user or group `{written}`");
-            let finding = Finding::warning(Code::Undefined, span, message).assume("the check is not made");
-            self.findings.push(finding.taken_as_written());
-        }
+        self.references.extend(name.map(|name| Reference { to, name, of: id, assumed }));
     }
 
     fn unknown(&mut self, id: NodeId, head: Word, block: &'static Block) {
@@ -339,20 +317,15 @@ impl Checker<'_> {
             };
             self.references.push(reference);
         }
-        let first_of_its_name = titles.insert((block.name, words.join(" ")));
+        // Two services of one address may be of two protocols.
+        let first_of_its_name = block.title == Title::Service || titles.insert((block.name, words.join(" ")));
         if !first_of_its_name {
             let span = self.sources.span(values.first().copied().unwrap_or(head));
             let message = format!("a second `{} {}`", keyword.name, words.join(" "));
-            let served_twice = block.title == Title::Service;
             let finding = Finding::warning(Code::Duplicate, span, message);
-            self.findings.push(if served_twice {
-                finding.assume("both are kept").taken_as_written()
-            } else {
-                finding.assume("the whole block is skipped")
-            });
-            return served_twice;
+            self.findings.push(finding.assume("the whole block is skipped"));
         }
-        true
+        first_of_its_name
     }
 
     /// Blocks of entries whose reader is still to come are checked here.
@@ -598,16 +571,6 @@ fn told(what: What) -> (Code, String) {
         What::Extra => (Code::ExtraWords, EXTRA.to_owned()),
         What::Fork(why) => (Code::ForkWord, why),
     }
-}
-
-fn user_exists(words: &[&str]) -> bool {
-    let first = words.first().copied().unwrap_or_default();
-    let (user, group) = match first.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (first, words.get(1).copied()),
-    };
-    let there = |group: &str| nix::unistd::Group::from_name(group).is_ok_and(|g| g.is_some());
-    nix::unistd::User::from_name(user).is_ok_and(|u| u.is_some()) && group.is_none_or(there)
 }
 
 /// What is wrong with a statement.

@@ -144,7 +144,8 @@ impl Loaded {
         let Self { findings, sources, tree, .. } = self;
         match settings::read(tree, sources) {
             Ok(settings) => {
-                let (mut plan, edits) = build::plan(&settings, options, findings);
+                let services = settings::virtual_servers(tree, sources);
+                let (mut plan, edits) = build::plan(&settings, services, options, findings);
                 if options.strict || plan.global.config_strict {
                     findings.make_errors(|_| true);
                 } else if in_toml {

@@ -1,6 +1,8 @@
 //! A validated configuration: every default applied, every name resolved, every unit converted. The rest of
 //! the daemon sees this and never the text. A reload is the difference between two plans.
 
+mod service;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +12,10 @@ use std::time::Duration;
 use buoy_vrrp::{GroupSettings, RouterSettings, Tracker};
 use serde::Serialize;
 
+pub use self::service::{
+    Balancing, Check, CheckSettings, ClientTls, DnsType, FlushOnStop, HttpCheck, HttpVersion, Page,
+    PagePattern, Probe, RealServer, ReplyByte, SyncDaemon, UdpCheck, VirtualServer,
+};
 use crate::config::kept::Block;
 use crate::host::desired::{Address, Route, Rule};
 
@@ -30,8 +36,10 @@ pub struct Plan {
     pub garp_groups: Vec<GarpGroup>,
     /// Debounce of link transitions by interface name: delay of down, delay of up.
     pub link_delays: BTreeMap<Arc<str>, (Duration, Duration)>,
-    /// Blocks that this version parses and keeps for the parts that come with later versions:
-    /// `virtual_server`, `virtual_server_group`, `SSL`, ...
+    /// In configured order; no two of them share an address or a mark.
+    pub services: Vec<VirtualServer>,
+    pub balancing: Balancing,
+    /// Words that have no value here yet and are kept as they are written.
     pub kept: Vec<Block>,
 }
 

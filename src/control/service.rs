@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buoy_ipvs::{Family, Forwarding, RealServer, RealServerId, ServiceId, VirtualService, Weight};
+use serde::Serialize;
 
 /// One `virtual_server`: what clients address (several addresses for a group), and the real servers behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// As in logs: `TCP 10.0.0.1:80`, `FWM 7`, or the name of the group with its protocol.
     pub name: Arc<str>,
@@ -22,7 +23,7 @@ pub struct Service {
 }
 
 /// One `real_server`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Server {
     pub id: RealServerId,
     pub forwarding: Forwarding,
@@ -36,7 +37,7 @@ pub struct Server {
 }
 
 /// Where clients go when the quorum is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Sorry {
     pub id: RealServerId,
     pub forwarding: Forwarding,

@@ -528,6 +528,8 @@ fn other_changes(old: &Plan, new: &Plan) -> &'static str {
         track_groups,
         garp_groups,
         link_delays,
+        services,
+        balancing,
         kept,
     } = old;
     let others = *global != new.global
@@ -540,6 +542,8 @@ fn other_changes(old: &Plan, new: &Plan) -> &'static str {
         || *track_groups != new.track_groups
         || *garp_groups != new.garp_groups
         || *link_delays != new.link_delays
+        || *services != new.services
+        || *balancing != new.balancing
         || *kept != new.kept;
     match (groups, others) {
         (false, false) => "",

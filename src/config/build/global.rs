@@ -57,12 +57,7 @@ impl Build<'_> {
                 nice: g.vrrp_priority.and_then(|n| i8::try_from(n).ok()),
                 rt_priority: g.vrrp_rt_priority.and_then(|n| u8::try_from(n).ok()),
                 no_swap: g.vrrp_no_swap,
-                cpu_affinity: g
-                    .vrrp_cpu_affinity
-                    .iter()
-                    .flatten()
-                    .filter_map(|w| w.value.parse().ok())
-                    .collect(),
+                cpu_affinity: processors(g.vrrp_cpu_affinity.as_ref()),
             },
             umask: g.umask.as_ref().map_or(UMASK, |word| self.umask(word)),
             child_wait_time: Duration::from_secs(count(settings.child_wait_time.map(|t| t.value), 5).into()),
@@ -104,7 +99,13 @@ impl Build<'_> {
             }
         }
         let processors = Path::new("/sys/devices/system/cpu");
-        for word in g.vrrp_cpu_affinity.iter().flatten().filter(|_| processors.is_dir()) {
+        for word in g
+            .vrrp_cpu_affinity
+            .iter()
+            .chain(&g.checker_cpu_affinity)
+            .flatten()
+            .filter(|_| processors.is_dir())
+        {
             if !processors.join(format!("cpu{}", word.value)).exists() {
                 let message = format!("this machine has no processor {}", word.value);
                 self.doubt(Code::OutOfRange, word.span, &message, "it is asked for all the same");
@@ -160,7 +161,7 @@ impl Build<'_> {
         }
     }
 
-    fn fifo(&mut self, path: Option<&Words>, script: Option<&Words>) -> Option<Fifo> {
+    pub(super) fn fifo(&mut self, path: Option<&Words>, script: Option<&Words>) -> Option<Fifo> {
         let Some((path, owner)) = path.and_then(|words| words.split_first()) else {
             if let Some(script) = script.and_then(|words| words.first()) {
                 let message = "a script for a FIFO that is not configured";
@@ -214,6 +215,10 @@ impl Build<'_> {
     }
 }
 
+pub(super) fn processors(words: Option<&Words>) -> Vec<usize> {
+    words.into_iter().flatten().filter_map(|w| w.value.parse().ok()).collect()
+}
+
 fn rx_buffer(g: &settings::Global) -> Option<RxBuffer> {
     let policy = &g.vrrp_rx_bufs_policy.as_ref()?.first()?.value;
     let multiplier = count(g.vrrp_rx_bufs_multiplier.map(|n| n.value), 3);
@@ -244,7 +249,7 @@ fn span(seconds: Option<settings::Seconds>) -> Duration {
     seconds.map_or(Duration::ZERO, |s| s.0)
 }
 
-fn text(word: &Text) -> Arc<str> {
+pub(super) fn text(word: &Text) -> Arc<str> {
     Arc::clone(&word.value)
 }
 

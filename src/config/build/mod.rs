@@ -1,6 +1,8 @@
 //! From settings to a plan: defaults, cross rules, names resolved, units converted.
 
 mod address;
+mod balancing;
+mod checker;
 mod command;
 mod entry;
 mod global;
@@ -9,6 +11,8 @@ mod names;
 mod route;
 mod router;
 mod rule;
+mod service;
+mod service_group;
 mod tracking;
 mod transport;
 
@@ -24,7 +28,7 @@ use super::edit::Edits;
 use super::finding::{Code, Finding, Findings, Severity};
 use super::plan::{self, GarpGroup, Plan, Static, User};
 use super::schema::Entries;
-use super::settings::{Located, Settings, Text, Words};
+use super::settings::{Located, Settings, Text, VirtualServer, Words};
 use super::{LoadOptions, value};
 use crate::host::desired::{Address, Route, Rule};
 
@@ -61,7 +65,12 @@ enum ScriptUser {
 }
 
 /// Builds the plan, and the edits that make the text say what it does. It holds only when no finding is an error.
-pub(super) fn plan(settings: &Settings, options: &LoadOptions<'_>, findings: &mut Findings) -> (Plan, Edits) {
+pub(super) fn plan<E: std::error::Error>(
+    settings: &Settings,
+    services: impl Iterator<Item = Result<VirtualServer, E>>,
+    options: &LoadOptions<'_>,
+    findings: &mut Findings,
+) -> (Plan, Edits) {
     let g = &settings.global_defs;
     let path = |word: &Option<Text>| word.as_ref().map(|w| Arc::clone(&w.value));
     let mut build = Build {
@@ -83,12 +92,16 @@ pub(super) fn plan(settings: &Settings, options: &LoadOptions<'_>, findings: &mu
         build.script_user = found.map_or(ScriptUser::Missing, ScriptUser::Set);
     }
     build.made_interfaces(settings);
-    let plan = build.plan(settings);
+    let plan = build.plan(settings, services);
     (plan, build.edits)
 }
 
 impl Build<'_> {
-    fn plan(&mut self, settings: &Settings) -> Plan {
+    fn plan<E: std::error::Error>(
+        &mut self,
+        settings: &Settings,
+        services: impl Iterator<Item = Result<VirtualServer, E>>,
+    ) -> Plan {
         let global = self.global(settings);
         let scripts = self.scripts(&settings.vrrp_script);
         let files = self.files(&settings.track_file);
@@ -102,6 +115,8 @@ impl Build<'_> {
             self.routers(&settings.vrrp_instance, &settings.vrrp_sync_group, &settings.global_defs);
         let groups = self.groups(settings, &mut routers);
         self.vmac_names(&settings.vrrp_instance, &mut routers);
+        let services = self.services(settings, services);
+        let balancing = self.balancing(settings, &routers);
         Plan {
             global,
             routers,
@@ -115,6 +130,8 @@ impl Build<'_> {
             track_groups,
             garp_groups: self.garp_groups(settings),
             link_delays: self.link_delays(&settings.interface_up_down_delays),
+            services,
+            balancing,
             kept: Vec::new(),
         }
     }

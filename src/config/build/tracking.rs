@@ -72,6 +72,14 @@ enum Usable {
 #[derive(Debug, Default)]
 pub(super) struct Definitions(HashMap<(Kind, Arc<str>), Defined>);
 
+impl Definitions {
+    /// Weight of a file that can be tracked, and whether it is reversed.
+    pub(super) fn file(&self, name: &Arc<str>) -> Option<(i32, bool)> {
+        let file = self.0.get(&(Kind::File, Arc::clone(name)))?;
+        (file.usable == Usable::Yes).then_some((file.weight, file.reverse))
+    }
+}
+
 /// The `track_*` lists of an instance or a group.
 pub(super) struct Lists<'s> {
     order: u64,
@@ -374,7 +382,7 @@ impl Build<'_> {
 }
 
 /// The number at the start of a word, as keepalived takes it.
-fn weight_of(word: &str) -> Option<i32> {
+pub(super) fn weight_of(word: &str) -> Option<i32> {
     match value::integer(word) {
         Ok(n) | Err(NumberError::Trailing(n)) => i32::try_from(n).ok(),
         Err(NumberError::None) => None,

@@ -26,6 +26,8 @@ pub(super) const CHECKERS: &[Keyword] = &[
     many(later("PING_CHECK", Form::Block(&PING_CHECK))),
     many(later("FILE_CHECK", Form::Block(&FILE_CHECK))),
     many(later("BFD_CHECK", Form::Block(&BFD_CHECK))),
+    // Buoy's own.
+    many(later("AGENT_CHECK", Form::Block(&AGENT_CHECK))),
 ];
 
 static HTTP_GET: Block = Block::words("HTTP_GET", Title::None, &[CONNECT, EVERY, HTTP]);
@@ -43,6 +45,8 @@ static FILE_CHECK: Block = Block::words(
 );
 static BFD_CHECK: Block =
     Block::words("BFD_CHECK", Title::None, &[&[later("name", Text), later("alpha", Bool)]]);
+static AGENT_CHECK: Block =
+    Block::words("AGENT_CHECK", Title::None, &[CONNECT, EVERY, &[later("send", Text)]]);
 static URL: Block = Block::words("url", Title::None, &[PAGE]);
 static HOST: Block = Block::words("host", Title::None, &[CONNECT, EVERY]);
 
@@ -76,6 +80,8 @@ const CONNECT: &[Keyword] = &[
     later("bind_if", Text),
     later("connect_timeout", Seconds(1, 4_294 * SECOND)),
     later("fwmark", Int(0, MAX_U32)),
+    // Buoy's own.
+    later("check_vip", Flag),
 ];
 
 const EVERY: &[Keyword] = &[
@@ -85,6 +91,9 @@ const EVERY: &[Keyword] = &[
     later("delay_loop", Seconds(1, 4_294 * SECOND)),
     later("alpha", Bool),
     later("log_all_failures", Bool),
+    // Buoy's own.
+    later("rise", Int(1, MAX_U32)),
+    later("fall", Int(1, MAX_U32)),
 ];
 
 const HTTP: &[Keyword] = &[

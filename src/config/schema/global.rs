@@ -7,8 +7,8 @@ use super::vrrp::{
     TRACK_FILE, TRACK_GROUP, VRRP_INSTANCE, VRRP_SCRIPT, VRRP_SYNC_GROUP, VRRP_TRACK_PROCESS, user,
 };
 use super::{
-    Block, Complaint, Entries, Form, Keyword, Title, What, anything, bad, fork, later, many, moot, off, old,
-    on, reader,
+    Block, Complaint, Entries, Form, Keyword, Title, What, anything, bad, fork, kept, later, many, moot, off,
+    old, on, reader,
 };
 use crate::config::reader::include_check_words;
 use Form::{
@@ -20,12 +20,14 @@ pub(super) static GLOBAL_DEFS: Block = Block::words("global_defs", Title::None, 
 static NOTIFICATION_EMAIL: Block = Block::entries("notification_email", Title::None, Entries::Names);
 
 pub(super) const SECOND: u64 = 1_000_000;
+/// 31 days, as the kernel's timeouts.
+pub(super) const LONGEST_WAIT: u64 = 2_678_400 * SECOND;
 const MAX_U32: i64 = 0xffff_ffff;
 
 pub(super) const ROOT: &[Keyword] = &[
     old(off("linkbeat_use_polling", Flag), "linkbeat_interfaces"),
     on("net_namespace", Text),
-    later("net_namespace_ipvs", OptText),
+    kept(later("net_namespace_ipvs", OptText)),
     off("namespace_with_ipsets", Flag),
     on("use_pid_dir", Flag),
     on("instance", Text),
@@ -112,9 +114,9 @@ const GLOBAL: &[Keyword] = &[
     off("nftables_priority", Int(-0x8000_0000, 0x7fff_ffff)),
     off("nftables_ifindex", Flag),
     off("nftables_counters", Flag),
-    later("nftables_ipvs", OptText),
-    later("nftables_ipvs_priority", Int(-0x8000_0000, 0x7fff_ffff)),
-    later("nftables_ipvs_start_fwmark", Int(1, MAX_U32)),
+    kept(later("nftables_ipvs", OptText)),
+    kept(later("nftables_ipvs_priority", Int(-0x8000_0000, 0x7fff_ffff))),
+    kept(later("nftables_ipvs_start_fwmark", Int(1, MAX_U32))),
     on("vrrp_check_unicast_src", Flag),
     on("vrrp_skip_check_adv_addr", Bool),
     on("vrrp_strict", Bool),
@@ -136,8 +138,8 @@ const GLOBAL: &[Keyword] = &[
     later("checker_no_swap", Flag),
     later("checker_rt_priority", Clamped(1, 99)),
     later("checker_cpu_affinity", Words(cpus)),
-    later("checker_rlimit_rttime", Int(1, MAX_U32)),
-    old(later("checker_rlimit_rtime", Int(1, MAX_U32)), "checker_rlimit_rttime"),
+    kept(later("checker_rlimit_rttime", Int(1, MAX_U32))),
+    old(kept(later("checker_rlimit_rtime", Int(1, MAX_U32))), "checker_rlimit_rttime"),
     off("bfd_priority", Int(-20, 19)),
     off("bfd_no_swap", Flag),
     off("bfd_rt_priority", Clamped(1, 99)),
@@ -171,10 +173,10 @@ const GLOBAL: &[Keyword] = &[
     off("vrrp_netlink_cmd_rcv_bufs_force", Bool),
     off("vrrp_netlink_monitor_rcv_bufs", Int(0, MAX_U32)),
     off("vrrp_netlink_monitor_rcv_bufs_force", Bool),
-    later("lvs_netlink_cmd_rcv_bufs", Int(0, MAX_U32)),
-    later("lvs_netlink_cmd_rcv_bufs_force", Bool),
-    later("lvs_netlink_monitor_rcv_bufs", Int(0, MAX_U32)),
-    later("lvs_netlink_monitor_rcv_bufs_force", Bool),
+    kept(later("lvs_netlink_cmd_rcv_bufs", Int(0, MAX_U32))),
+    kept(later("lvs_netlink_cmd_rcv_bufs_force", Bool)),
+    kept(later("lvs_netlink_monitor_rcv_bufs", Int(0, MAX_U32))),
+    kept(later("lvs_netlink_monitor_rcv_bufs_force", Bool)),
     off("process_monitor_rcv_bufs", Int(0, MAX_U32)),
     off("process_monitor_rcv_bufs_force", Bool),
     later("rs_init_notifies", Bool),
@@ -202,6 +204,8 @@ const GLOBAL: &[Keyword] = &[
     on("vip_lease", Int(0, 86_400)),
     many(on("alert_webhook", Words(webhook))),
     on("make_before_break", Bool),
+    later("panic_threshold", Int(0, 100)),
+    later("drain_deadline", Seconds(0, LONGEST_WAIT)),
     on("log_format", ChoiceAnyCase(&["human", "json", "journald"])),
 ];
 

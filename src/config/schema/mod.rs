@@ -31,6 +31,8 @@ pub(crate) struct Keyword {
     pub(crate) instead: Option<&'static str>,
     /// May stand more than once in its block.
     pub(crate) repeats: bool,
+    /// It has a field among the settings.
+    pub(crate) typed: bool,
 }
 
 /// What becomes of a keyword.
@@ -183,7 +185,8 @@ impl Block {
 }
 
 const fn word(name: &'static str, form: Form, support: Support) -> Keyword {
-    Keyword { name, form, support, instead: None, repeats: false }
+    let typed = matches!(support, Support::On | Support::Later);
+    Keyword { name, form, support, instead: None, repeats: false, typed }
 }
 
 const fn on(name: &'static str, form: Form) -> Keyword {
@@ -218,6 +221,11 @@ pub(crate) fn today(keyword: &'static Keyword, block: &'static Block) -> &'stati
 /// An old spelling; `instead` is the one to use.
 const fn old(keyword: Keyword, instead: &'static str) -> Keyword {
     Keyword { instead: Some(instead), ..keyword }
+}
+
+/// A keyword that is kept as it is written.
+const fn kept(keyword: Keyword) -> Keyword {
+    Keyword { typed: false, ..keyword }
 }
 
 /// A keyword that may stand more than once in its block.

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::checker::{CHECKERS, RETRIES};
-use super::global::{SECOND, at_most, number};
-use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, later, many, moot, old};
+use super::global::{LONGEST_WAIT, SECOND, at_most, number};
+use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, kept, later, many, moot, old};
 use Form::{Bool, Choice, ChoiceAnyCase, Flag, Int, OptSeconds, Script, Seconds, Text, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
@@ -31,7 +31,7 @@ const SERVICE: &[Keyword] = &[
     later("lb_kind", Words(forwarding)),
     later("lvs_method", Words(forwarding)),
     later("protocol", ChoiceAnyCase(&["TCP", "UDP", "SCTP"])),
-    later("persistence_timeout", OptSeconds(SECOND, 2_678_400 * SECOND)),
+    later("persistence_timeout", OptSeconds(SECOND, LONGEST_WAIT)),
     later("persistence_granularity", Words(granularity)),
     later("persistence_engine", Text),
     later("ops", Flag),
@@ -54,10 +54,13 @@ const SERVICE: &[Keyword] = &[
     later("weight", Int(1, 0x7fff_ffff)),
     later("inhibit_on_failure", Flag),
     later("smtp_alert", Bool),
-    later("snmp_name", Text),
+    kept(later("snmp_name", Text)),
     later("sorry_server", Words(endpoint)),
     later("sorry_server_inhibit", Flag),
     later("sorry_server_lvs_method", Words(forwarding)),
+    // Buoy's own.
+    later("panic_threshold", Int(0, 100)),
+    later("drain_deadline", Seconds(0, LONGEST_WAIT)),
     many(later("real_server", Form::Block(&REAL_SERVER))),
 ];
 
@@ -74,7 +77,7 @@ const SERVER: &[Keyword] = &[
     later("delay_loop", Seconds(1, 4_294 * SECOND)),
     later("smtp_alert", Bool),
     later("virtualhost", Text),
-    later("snmp_name", Text),
+    kept(later("snmp_name", Text)),
 ];
 
 /// Words that only LVS-FNAT's and DPVS's keepalived know.
@@ -108,6 +111,9 @@ fn forwarding(words: &[&str]) -> Result<(), Complaint> {
         }
         word => return Err(bad(0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`"))),
     }
+    if words.first() != Some(&"TUN") {
+        return at_most(words, 1);
+    }
     let mut at = 1;
     while let Some(word) = words.get(at) {
         match *word {
@@ -121,6 +127,9 @@ fn forwarding(words: &[&str]) -> Result<(), Complaint> {
             word => return Err(bad(at, format!("`{word}` is no tunnel option"))),
         }
         at += 1;
+    }
+    if words.contains(&"gue") && !words.contains(&"port") {
+        return Err(bad(0, "`type gue` without its `port`".to_owned()));
     }
     Ok(())
 }

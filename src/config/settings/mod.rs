@@ -5,6 +5,7 @@
 
 mod located;
 mod read;
+mod service;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub(crate) use self::located::Located;
-pub(crate) use self::read::read;
+pub(crate) use self::read::{read, virtual_servers};
+pub(crate) use self::service::{Check, Pace, Page, RealServer, ServiceGroup, Ssl, VirtualServer};
 
 pub(crate) type Text = Located<Arc<str>>;
 pub(crate) type Number = Located<i64>;
@@ -68,6 +70,9 @@ pub(crate) struct Settings {
     pub(crate) vrrp_track_process: Vec<Process>,
     pub(crate) track_file: Vec<File>,
     pub(crate) interface_up_down_delays: Vec<Words>,
+    #[serde(rename = "SSL")]
+    pub(crate) ssl: Ssl,
+    pub(crate) virtual_server_group: Vec<ServiceGroup>,
 }
 
 /// `global_defs`.
@@ -141,6 +146,22 @@ pub(crate) struct Global {
     pub(crate) alert_webhook: Vec<Words>,
     pub(crate) make_before_break: Option<bool>,
     pub(crate) log_format: Option<Text>,
+    pub(crate) smtp_alert_checker: Option<bool>,
+    pub(crate) checker_log_all_failures: bool,
+    pub(crate) no_checker_emails: bool,
+    pub(crate) lvs_timeouts: Option<Words>,
+    pub(crate) lvs_flush: bool,
+    pub(crate) lvs_flush_on_stop: Option<Words>,
+    pub(crate) lvs_sync_daemon: Option<Words>,
+    pub(crate) lvs_notify_fifo: Option<Words>,
+    pub(crate) lvs_notify_fifo_script: Option<Words>,
+    pub(crate) rs_init_notifies: bool,
+    pub(crate) checker_priority: Option<i64>,
+    pub(crate) checker_no_swap: bool,
+    pub(crate) checker_rt_priority: Option<i64>,
+    pub(crate) checker_cpu_affinity: Option<Words>,
+    pub(crate) panic_threshold: Option<i64>,
+    pub(crate) drain_deadline: Option<Seconds>,
 }
 
 /// `vrrp_instance`.

@@ -8,27 +8,47 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::Settings;
 use super::located::LOCATED;
+use super::{Settings, VirtualServer};
 use crate::config::reader::script_words;
-use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, today};
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Title, today};
 use crate::config::source::{Sources, Span, Word};
+use crate::config::toml::ENTRIES;
 use crate::config::tree::{NodeId, Tree, WordId};
 use crate::config::value::{self, NumberError};
 
-/// Reads the settings.
+/// Reads the settings, those of virtual servers excepted.
 ///
 /// # Errors
 ///
 /// Only when the schema and the settings disagree, which a test excludes.
 pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
     let input = Input { tree, sources };
-    Settings::deserialize(Item::Block(BlockItem {
-        input,
-        block: &ROOT,
-        head: None,
-        nodes: tree.roots().collect(),
-    }))
+    let nodes = tree.roots().filter(|id| !is_virtual_server(tree, *id)).collect();
+    Settings::deserialize(Item::Block(BlockItem { input, block: &ROOT, head: None, nodes }))
+}
+
+/// Reads virtual servers one by one: all of them at once would take many times the memory of the file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn virtual_servers<'t>(
+    tree: &'t Tree,
+    sources: &'t Sources,
+) -> impl Iterator<Item = Result<VirtualServer, Error>> + 't {
+    let input = Input { tree, sources };
+    tree.roots().filter(|id| is_virtual_server(tree, *id)).filter_map(move |id| {
+        let node = tree.node(id);
+        let Some(Keyword { form: Form::Block(block), .. }) = node.keyword.filter(|_| !node.ignored) else {
+            return None;
+        };
+        Some(VirtualServer::deserialize(Item::block_of(input, block, &[id])))
+    })
+}
+
+fn is_virtual_server(tree: &Tree, id: NodeId) -> bool {
+    tree.node(id).keyword.is_some_and(|keyword| keyword.name == "virtual_server")
 }
 
 #[derive(Clone, Copy)]
@@ -137,7 +157,7 @@ impl<'t> Item<'t> {
         match self {
             Self::Field { input, keyword, nodes } => match keyword.form {
                 Form::Block(block) => match block.content {
-                    Content::Words(_) => {
+                    _ if block.title != Title::None || matches!(block.content, Content::Words(_)) => {
                         nodes.into_iter().map(|id| Self::block_of(input, block, &[id])).collect()
                     }
                     content => nodes.into_iter().flat_map(|id| input.entries(id, content)).collect(),
@@ -283,6 +303,10 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         self.0.next().map(|item| seed.deserialize(item)).transpose()
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
 }
 
 /// The numbers of a place, the last one first, then the value.
@@ -319,15 +343,20 @@ impl<'t> Fields<'t> {
         let BlockItem { input, block, head, nodes } = block;
         let mut fields: Vec<(&'static str, FieldValue<'t>)> = Vec::new();
         if let (Some(id), Some(key)) = (*head, block.title.key()) {
-            let mut words = input.tree.numbered_words(id);
-            if let Some(word) = words.nth(1) {
-                fields.push((key, FieldValue::Item(input.word(word, Form::Text))));
-            }
+            let mut words = input.tree.numbered_words(id).skip(1).map(|word| input.word(word, Form::Text));
+            let title = match block.title {
+                Title::Service | Title::Server => Some(Item::List(words.collect())),
+                Title::Name | Title::None => words.next(),
+            };
+            fields.extend(title.map(|title| (key, FieldValue::Item(title))));
             fields.push(("order", FieldValue::Order(id as u64)));
+            if matches!(block.content, Content::Entries(_)) {
+                fields.push((ENTRIES, FieldValue::Item(Item::List(input.entries(id, block.content)))));
+            }
         }
         for &id in nodes {
             let node = input.tree.node(id);
-            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.support == Support::On) else {
+            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.typed) else {
                 continue;
             };
             // Old spellings are read as the new ones.

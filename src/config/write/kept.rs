@@ -15,7 +15,7 @@ pub(in crate::config) fn kept(tree: &Tree, sources: &Sources) -> Vec<Kept> {
     let mut global: Vec<NodeId> = Vec::new();
     for id in in_order(tree, meant(tree, tree.roots()), &ROOT) {
         let Some(keyword) = tree.node(id).keyword else { continue };
-        if keyword.support == Support::Later {
+        if is_kept(keyword) {
             all.extend(keeper.node(id, &ROOT));
         } else if keyword.name == "global_defs" {
             global.extend(meant(tree, tree.children(id)));
@@ -24,7 +24,7 @@ pub(in crate::config) fn kept(tree: &Tree, sources: &Sources) -> Vec<Kept> {
     if let Some((_, Keyword { name, form: Form::Block(block), .. })) = ROOT.find("global_defs") {
         let children: Vec<Kept> = in_order(tree, global.into_iter(), block)
             .into_iter()
-            .filter(|child| tree.node(*child).keyword.is_some_and(|k| k.support == Support::Later))
+            .filter(|child| tree.node(*child).keyword.is_some_and(is_kept))
             .filter_map(|child| keeper.node(child, block))
             .collect();
         if !children.is_empty() {
@@ -32,6 +32,10 @@ pub(in crate::config) fn kept(tree: &Tree, sources: &Sources) -> Vec<Kept> {
         }
     }
     all
+}
+
+fn is_kept(keyword: &Keyword) -> bool {
+    keyword.support == Support::Later && !keyword.typed
 }
 
 /// The order of the schema: that of different keywords in a file means nothing. Of a keyword that may stand
