@@ -1,6 +1,6 @@
 //! Virtual services: who is addressed, who serves, and what holds for all of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -402,7 +402,7 @@ impl Build<'_> {
     ) -> Option<(Vec<control::Server>, Vec<plan::RealServer>)> {
         let mut servers: Vec<control::Server> = Vec::with_capacity(vs.real_server.len());
         let mut beside = Vec::with_capacity(vs.real_server.len());
-        let mut known = HashSet::with_capacity(vs.real_server.len());
+        let mut known = BTreeSet::new();
         for rs in &vs.real_server {
             let Some((server, place)) = self.real_server(rs, vs, forwarding, addressed, families) else {
                 continue;

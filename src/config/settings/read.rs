@@ -2,6 +2,8 @@
 //!
 //! All statements of one keyword in a block are one field. A scalar takes the last of them, a list all.
 
+use std::borrow::Cow;
+
 use serde::de::value::{Error, StrDeserializer, U32Deserializer, U64Deserializer};
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
@@ -24,8 +26,7 @@ use crate::config::value::{self, NumberError};
 /// Only when the schema and the settings disagree, which a test excludes.
 pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
     let input = Input { tree, sources };
-    let nodes = tree.roots().filter(|id| !is_virtual_server(tree, *id)).collect();
-    Settings::deserialize(Item::Block(BlockItem { input, block: &ROOT, head: None, nodes }))
+    Settings::deserialize(Item::Block(BlockItem { input, block: &ROOT, heads: None }))
 }
 
 /// Reads virtual servers one by one: all of them at once would take many times the memory of the file.
@@ -43,7 +44,7 @@ pub(crate) fn virtual_servers<'t>(
         let Some(Keyword { form: Form::Block(block), .. }) = node.keyword.filter(|_| !node.ignored) else {
             return None;
         };
-        Some(VirtualServer::deserialize(Item::block_of(input, block, &[id])))
+        Some(VirtualServer::deserialize(Item::block_of(input, block, Nodes::one(id))))
     })
 }
 
@@ -59,7 +60,8 @@ struct Input<'t> {
 
 impl<'t> Input<'t> {
     fn word(self, (at, word): (WordId, Word), form: Form) -> Item<'t> {
-        Item::Word { text: self.sources.text(word).to_owned(), span: self.sources.span(word), at, form }
+        let text = Cow::Borrowed(self.sources.text(word));
+        Item::Word { text, span: self.sources.span(word), at, form }
     }
 
     /// The words behind the keyword; a script's are split by its own rules.
@@ -71,7 +73,7 @@ impl<'t> Input<'t> {
                 .into_iter()
                 .map(|w| {
                     let span = self.sources.span(rest.part(w.start, w.end));
-                    Item::Word { text: w.text, span, at, form }
+                    Item::Word { text: Cow::Owned(w.text), span, at, form }
                 })
                 .collect();
         }
@@ -92,22 +94,41 @@ impl<'t> Input<'t> {
 struct BlockItem<'t> {
     input: Input<'t>,
     block: &'static Block,
-    /// The block itself, or the first of several; not for the root.
-    head: Option<NodeId>,
-    nodes: Vec<NodeId>,
+    /// The blocks; none for the root.
+    heads: Option<Nodes>,
+}
+
+/// One node or several: nearly always one.
+struct Nodes {
+    first: NodeId,
+    more: Vec<NodeId>,
+}
+
+impl Nodes {
+    const fn one(id: NodeId) -> Self {
+        Self { first: id, more: Vec::new() }
+    }
+
+    fn last(&self) -> NodeId {
+        self.more.last().copied().unwrap_or(self.first)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.first).chain(self.more.iter().copied())
+    }
 }
 
 enum Item<'t> {
     Block(BlockItem<'t>),
-    /// All statements of one keyword in one block; never empty.
+    /// All statements of one keyword in one block.
     Field {
         input: Input<'t>,
         keyword: &'static Keyword,
-        nodes: Vec<NodeId>,
+        nodes: Nodes,
     },
     List(Vec<Item<'t>>),
     Word {
-        text: String,
+        text: Cow<'t, str>,
         span: Span,
         at: WordId,
         form: Form,
@@ -117,12 +138,12 @@ enum Item<'t> {
 impl<'t> Item<'t> {
     fn span(&self) -> Span {
         match self {
-            Self::Block(block) => match block.head {
-                Some(id) => block.input.sources.span(block.input.tree.head(id)),
+            Self::Block(block) => match &block.heads {
+                Some(heads) => block.input.sources.span(block.input.tree.head(heads.first)),
                 None => Span::new(0, 0, 0),
             },
             Self::Field { input, nodes, .. } => {
-                let id = nodes.last().copied().unwrap_or_default();
+                let id = nodes.last();
                 let values = input.tree.values(id);
                 let word = match (values.first(), values.last()) {
                     (Some(first), Some(last)) => first.until(*last),
@@ -138,19 +159,20 @@ impl<'t> Item<'t> {
     /// The first word of the value, or the keyword where there is none.
     fn at(&self) -> WordId {
         match self {
-            Self::Block(BlockItem { input, head, .. }) => head.map_or(0, |id| input.tree.first_word(id)),
-            Self::Field { input, nodes, .. } => nodes.last().map_or(0, |id| {
-                let has_value = !input.tree.values(*id).is_empty();
-                input.tree.first_word(*id) + u32::from(has_value)
-            }),
+            Self::Block(BlockItem { input, heads, .. }) => {
+                heads.as_ref().map_or(0, |heads| input.tree.first_word(heads.first))
+            }
+            Self::Field { input, nodes, .. } => {
+                let id = nodes.last();
+                input.tree.first_word(id) + u32::from(!input.tree.values(id).is_empty())
+            }
             Self::List(items) => items.first().map_or(0, Item::at),
             Self::Word { at, .. } => *at,
         }
     }
 
-    fn block_of(input: Input<'t>, block: &'static Block, nodes: &[NodeId]) -> Self {
-        let children = nodes.iter().flat_map(|id| input.tree.children(*id)).collect();
-        Self::Block(BlockItem { input, block, head: nodes.first().copied(), nodes: children })
+    const fn block_of(input: Input<'t>, block: &'static Block, heads: Nodes) -> Self {
+        Self::Block(BlockItem { input, block, heads: Some(heads) })
     }
 
     fn into_list(self) -> Vec<Self> {
@@ -158,14 +180,14 @@ impl<'t> Item<'t> {
             Self::Field { input, keyword, nodes } => match keyword.form {
                 Form::Block(block) => match block.content {
                     _ if block.title != Title::None || matches!(block.content, Content::Words(_)) => {
-                        nodes.into_iter().map(|id| Self::block_of(input, block, &[id])).collect()
+                        nodes.iter().map(|id| Self::block_of(input, block, Nodes::one(id))).collect()
                     }
-                    content => nodes.into_iter().flat_map(|id| input.entries(id, content)).collect(),
+                    content => nodes.iter().flat_map(|id| input.entries(id, content)).collect(),
                 },
                 form if keyword.repeats => {
-                    nodes.into_iter().map(|id| Self::List(input.values(id, form))).collect()
+                    nodes.iter().map(|id| Self::List(input.values(id, form))).collect()
                 }
-                form => nodes.last().map(|id| input.values(*id, form)).unwrap_or_default(),
+                form => input.values(nodes.last(), form),
             },
             Self::List(items) => items,
             other => vec![other],
@@ -177,14 +199,19 @@ impl<'t> Item<'t> {
         match self {
             Self::Field { input, keyword, nodes } => {
                 let form = keyword.form;
-                let first = nodes.last().and_then(|id| input.values(*id, form).into_iter().next());
-                first.unwrap_or_else(|| {
+                let script = matches!(form, Form::Script | Form::OptScript);
+                let value = if script {
+                    input.values(nodes.last(), form).into_iter().next()
+                } else {
+                    input.tree.numbered_words(nodes.last()).nth(1).map(|word| input.word(word, form))
+                };
+                value.unwrap_or_else(|| {
                     let field = Item::Field { input, keyword, nodes };
-                    Self::Word { text: String::new(), span: field.span(), at: field.at(), form }
+                    Self::Word { text: Cow::Borrowed(""), span: field.span(), at: field.at(), form }
                 })
             }
             Self::List(items) => items.into_iter().next().unwrap_or(Self::Word {
-                text: String::new(),
+                text: Cow::Borrowed(""),
                 span: Span::new(0, 0, 0),
                 at: 0,
                 form: Form::Text,
@@ -211,7 +238,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
                     visitor.visit_i64(number(&text).filter(|n| (min..=max).contains(n)).unwrap_or(default))
                 }
                 Form::Clamped(min, max) => visitor.visit_i64(number(&text).unwrap_or(min).clamp(min, max)),
-                _ => visitor.visit_string(text),
+                _ => visitor.visit_str(&text),
             },
             block => block.deserialize_map(visitor),
         }
@@ -220,7 +247,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
     /// A word as it is written, also where it is a number.
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.into_scalar() {
-            Self::Word { text, .. } => visitor.visit_string(text),
+            Self::Word { text, .. } => visitor.visit_str(&text),
             block => block.deserialize_map(visitor),
         }
     }
@@ -255,7 +282,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
         match self {
             Self::Block(block) => visitor.visit_map(Fields::new(&block)),
             Self::Field { input, keyword: Keyword { form: Form::Block(block), .. }, nodes } => {
-                Item::block_of(input, block, &nodes).deserialize_map(visitor)
+                Item::block_of(input, block, nodes).deserialize_map(visitor)
             }
             _ => Err(serde::de::Error::custom("a block was expected")),
         }
@@ -277,7 +304,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.into_scalar() {
-            Self::Word { text, .. } => visitor.visit_enum(text.as_str().into_deserializer()),
+            Self::Word { text, .. } => visitor.visit_enum((*text).into_deserializer()),
             _ => Err(serde::de::Error::custom("a word was expected")),
         }
     }
@@ -340,9 +367,9 @@ enum FieldValue<'t> {
 
 impl<'t> Fields<'t> {
     fn new(block: &BlockItem<'t>) -> Self {
-        let BlockItem { input, block, head, nodes } = block;
+        let BlockItem { input, block, heads } = block;
         let mut fields: Vec<(&'static str, FieldValue<'t>)> = Vec::new();
-        if let (Some(id), Some(key)) = (*head, block.title.key()) {
+        if let (Some(id), Some(key)) = (heads.as_ref().map(|heads| heads.first), block.title.key()) {
             let mut words = input.tree.numbered_words(id).skip(1).map(|word| input.word(word, Form::Text));
             let title = match block.title {
                 Title::Service | Title::Server => Some(Item::List(words.collect())),
@@ -354,22 +381,24 @@ impl<'t> Fields<'t> {
                 fields.push((ENTRIES, FieldValue::Item(Item::List(input.entries(id, block.content)))));
             }
         }
-        for &id in nodes {
+        let mut add = |id: NodeId| {
             let node = input.tree.node(id);
-            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.typed) else {
-                continue;
-            };
+            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.typed) else { return };
             // Old spellings are read as the new ones.
             let today = today(keyword, block);
             let known = fields.iter_mut().find(|(name, _)| *name == today.name);
             match known {
-                Some((_, FieldValue::Item(Item::Field { nodes, .. }))) => nodes.push(id),
+                Some((_, FieldValue::Item(Item::Field { nodes, .. }))) => nodes.more.push(id),
                 Some(_) => {}
                 None => {
-                    let item = Item::Field { input: *input, keyword: today, nodes: vec![id] };
+                    let item = Item::Field { input: *input, keyword: today, nodes: Nodes::one(id) };
                     fields.push((today.name, FieldValue::Item(item)));
                 }
             }
+        };
+        match heads {
+            Some(heads) => heads.iter().flat_map(|id| input.tree.children(id)).for_each(add),
+            None => input.tree.roots().filter(|id| !is_virtual_server(input.tree, *id)).for_each(&mut add),
         }
         Self { fields: fields.into_iter(), value: None }
     }
