@@ -12,6 +12,7 @@ use super::*;
 use crate::host::desired::{Insert, RuleAction};
 
 mod oddities;
+mod services;
 
 fn options<'a>() -> LoadOptions<'a> {
     LoadOptions {
