@@ -16,7 +16,7 @@ pub use self::service::{
     Balancing, Check, CheckSettings, ClientTls, DnsType, FlushOnStop, HttpCheck, HttpVersion, Page,
     PagePattern, Probe, RealServer, ReplyByte, SyncDaemon, UdpCheck, VirtualServer,
 };
-use crate::config::kept::Block;
+use crate::config::kept::Kept;
 use crate::host::desired::{Address, Route, Rule};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ pub struct Plan {
     pub services: Vec<VirtualServer>,
     pub balancing: Balancing,
     /// Words that have no value here yet and are kept as they are written.
-    pub kept: Vec<Block>,
+    pub kept: Vec<Kept>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,5 +1,6 @@
 //! Command lines: their arguments, who runs them, and whether they are fit to be run.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +16,46 @@ use crate::config::settings::{Text, Words};
 const SCRIPT_USER: &str = "keepalived_script";
 /// What the kernel follows before it gives up (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
+
+/// What this machine has said so far of users and programs: thousands of checks may run the same one.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    users: HashMap<String, Option<(u32, u32)>>,
+    groups: HashMap<String, Option<u32>>,
+    programs: HashMap<Arc<str>, Option<PathBuf>>,
+    weak: HashMap<PathBuf, Option<PathBuf>>,
+}
+
+impl Machine {
+    /// Numbers of a user and of its group.
+    fn user(&mut self, name: &str) -> Option<(u32, u32)> {
+        if let Some(known) = self.users.get(name) {
+            return *known;
+        }
+        let found = nix::unistd::User::from_name(name).ok().flatten();
+        let ids = found.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+        *self.users.entry(name.to_owned()).or_insert(ids)
+    }
+
+    fn group(&mut self, name: &str) -> Option<u32> {
+        if let Some(known) = self.groups.get(name) {
+            return *known;
+        }
+        let found = nix::unistd::Group::from_name(name).ok().flatten();
+        *self.groups.entry(name.to_owned()).or_insert(found.map(|group| group.gid.as_raw()))
+    }
+
+    fn program(&mut self, name: &Arc<str>) -> Option<PathBuf> {
+        self.programs.entry(Arc::clone(name)).or_insert_with(|| locate(name)).clone()
+    }
+
+    fn weak_component(&mut self, path: &Path) -> Option<PathBuf> {
+        if let Some(known) = self.weak.get(path) {
+            return known.clone();
+        }
+        self.weak.entry(path.to_owned()).or_insert_with(|| weak_component(path)).clone()
+    }
+}
 
 impl Build<'_> {
     /// A script line: command, then user and group. A finding has said why when there is nothing.
@@ -68,15 +109,14 @@ impl Build<'_> {
             (Some((name, group)), None) => (name, Some(group)),
             (_, group) => (&*first.value, group.map(|g| &*g.value)),
         };
-        let found = nix::unistd::User::from_name(name).ok().flatten();
-        let Some(found) = found else {
+        let Some((uid, gid)) = self.machine.user(name) else {
             self.doubt(Code::Undefined, first.span, &format!("there is no user `{name}`"), otherwise);
             return None;
         };
         let gid = match group {
-            None => found.gid,
-            Some(group) => match nix::unistd::Group::from_name(group).ok().flatten() {
-                Some(group) => group.gid,
+            None => gid,
+            Some(group) => match self.machine.group(group) {
+                Some(gid) => gid,
                 None => {
                     let span = names.get(1).unwrap_or(first).span;
                     self.doubt(Code::Undefined, span, &format!("there is no group `{group}`"), otherwise);
@@ -84,7 +124,7 @@ impl Build<'_> {
                 }
             },
         };
-        Some(User { name: Arc::from(name), uid: found.uid.as_raw(), gid: gid.as_raw() })
+        Some(User { name: Arc::from(name), uid, gid })
     }
 
     /// `script_user`, else keepalived's own; `None` outside says that the script may not be run.
@@ -99,8 +139,7 @@ impl Build<'_> {
             }
             ScriptUser::Unset => {}
         }
-        if let Some(user) = nix::unistd::User::from_name(SCRIPT_USER).ok().flatten() {
-            let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        if let Some((uid, gid)) = self.machine.user(SCRIPT_USER) {
             return Some(Some(User { name: Arc::from(SCRIPT_USER), uid, gid }));
         }
         if self.script_security {
@@ -128,7 +167,7 @@ impl Build<'_> {
     /// What to run for `program`, which is looked up in PATH once and for all if root is to run it: what was inspected is
     /// what is run. A finding has said why when there is nothing.
     fn fit(&mut self, command: &Text, program: &Arc<str>, user: Option<&User>) -> Option<Arc<str>> {
-        let Some(path) = locate(program) else {
+        let Some(path) = self.machine.program(program) else {
             let message = format!("`{program}` does not exist or is not executable");
             self.doubt(Code::Script, command.span, &message, "it is not run");
             return None;
@@ -143,7 +182,7 @@ impl Build<'_> {
             let message = "scripts run as root without `enable_script_security`";
             self.doubt(Code::ScriptSecurity, command.span, message, "they are run");
         }
-        let Some(weak) = weak_component(&path) else { return Some(pinned) };
+        let Some(weak) = self.machine.weak_component(&path) else { return Some(pinned) };
         let message = format!("`{program}` runs as root, and others than root may change {}", weak.display());
         let assumed = if self.script_security { "it is not run" } else { "it is run all the same" };
         self.doubt(Code::ScriptSecurity, command.span, &message, assumed);

@@ -223,7 +223,7 @@ const fn old(keyword: Keyword, instead: &'static str) -> Keyword {
     Keyword { instead: Some(instead), ..keyword }
 }
 
-/// A keyword that is kept as it is written.
+/// A keyword without a field among the settings.
 const fn kept(keyword: Keyword) -> Keyword {
     Keyword { typed: false, ..keyword }
 }

@@ -1,4 +1,4 @@
-//! Writing a configuration: in keepalived's syntax, in TOML, and as the blocks a plan keeps.
+//! Writing a configuration: in keepalived's syntax, in TOML, and as the words a plan keeps.
 
 mod conf;
 mod kept;
