@@ -642,3 +642,97 @@ fn the_file_of_the_corpus_has_this_plan() {
     assert!(mark.omega && mark.service.servers[0].alpha);
     assert_eq!(mark.servers().map(|(_, beside)| beside.checks.len()).sum::<usize>(), 2);
 }
+
+const TITLES: &[&str] =
+    &["10.0.0.9 80", "10.0.0.9", "2001:db8::9 80", "fwmark 5", "group g", "group h", "group none"];
+const GROUPS: &str = "virtual_server_group g {\n10.0.0.9 80\n10.0.0.2-4\nfwmark 5\n10.0.0.8-2 80\n}\n\
+                      virtual_server_group h {\n10.0.0.3 80\n2001:db8::9 80\n2001:db8::/120 443\nfwmark 6 inet6\n}\n\
+                      track_file f {\nfile /f\n}\ntrack_file useless {\n}\n";
+const OF_SERVICE: &[&str] = &[
+    "protocol TCP",
+    "protocol UDP",
+    "ip_family inet6",
+    "lb_algo sh",
+    "lvs_sched mh",
+    "lb_kind NAT",
+    "lb_kind DR",
+    "lvs_method TUN type gre csum",
+    "lvs_method TUN type gue",
+    "persistence_timeout",
+    "persistence_timeout 7.5",
+    "persistence_granularity 255.255.0.0",
+    "persistence_granularity 64",
+    "persistence_engine sip",
+    "ops",
+    "sh-port",
+    "mh-fallback",
+    "ha_suspend",
+    "alpha",
+    "quorum 3",
+    "hysteresis 2",
+    "quorum_up \"/bin/echo 'a b'\" root",
+    "weight 2",
+    "sorry_server 10.0.1.2 81",
+    "sorry_server fe80::1",
+    "sorry_server_inhibit",
+    "sorry_server_lvs_method TUN type ipip csum",
+    "retry 4",
+    "panic_threshold 50",
+];
+const SERVERS: &[&str] =
+    &["10.0.1.1 80", "10.0.1.1", "10.0.1.1 81", "10.0.1.2", "2001:db8::1 80", "fe80::1 0"];
+const OF_SERVER: &[&str] = &[
+    "weight 0",
+    "lvs_method DR",
+    "lb_kind TUN",
+    "uthreshold 5",
+    "lthreshold 6",
+    "alpha off",
+    "notify_up /bin/true nosuch",
+    "TCP_CHECK {\ncheck_vip\nbindto 10.0.3.3\n}",
+    "HTTP_GET {\nenable_sni\nurl {\npath /\nregex_min_offset 5\nregex_stack 5 6\n}\n}",
+    "SSL_GET {\nurl {\npath \"/a b\"\nregex \"x # y\"\nstatus_code 200-204 301\n}\n}",
+    "SMTP_CHECK {\nbindto fe80::7\nhost {\nconnect_port 5\n}\nhost {\nalpha\n}\n}",
+    "DNS_CHECK {\ntype mx\n}",
+    "MISC_CHECK {\nmisc_path \"/bin/x 'y z'\" more\nuser nosuch\n}",
+    "UDP_CHECK {\npayload 0x\nrequire_reply 01 2\nmin_reply_length 300\n}",
+    "PING_CHECK {\nbind_if gone0\n}",
+    "FILE_CHECK {\ntrack_file f\nweight 5 reverse\n}",
+    "FILE_CHECK {\ntrack_file useless\n}",
+    "AGENT_CHECK {\nsend \"a b\"\n}",
+];
+
+proptest::proptest! {
+    /// Whatever is amended, dropped or assumed: what is written of it has the same plan in both syntaxes.
+    #[test]
+    fn services_keep_their_plan_in_either_syntax(
+        of in proptest::collection::vec(
+            (
+                0..TITLES.len(),
+                proptest::collection::vec(0..OF_SERVICE.len(), 0..8),
+                proptest::collection::vec(
+                    (0..SERVERS.len(), proptest::collection::vec(0..OF_SERVER.len(), 0..4)),
+                    0..4,
+                ),
+            ),
+            1..4,
+        ),
+    ) {
+        let mut text = GROUPS.to_owned();
+        for (title, lines, servers) in of {
+            text.push_str(&format!("virtual_server {} {{\n", TITLES[title]));
+            for line in lines {
+                text.push_str(&format!("{}\n", OF_SERVICE[line]));
+            }
+            for (server, lines) in servers {
+                text.push_str(&format!("real_server {} {{\n", SERVERS[server]));
+                for line in lines {
+                    text.push_str(&format!("{}\n", OF_SERVER[line]));
+                }
+                text.push_str("}\n");
+            }
+            text.push_str("}\n");
+        }
+        services(&text);
+    }
+}
