@@ -621,7 +621,8 @@ fn common_port(members: &[Member]) -> Option<u16> {
 /// A mark says nothing of a family: that of its servers, as far as they are not tunnelled to.
 fn family_of_servers(vs: &settings::VirtualServer, forwarding: Forwarding) -> Option<Family> {
     let tunnelled = |rs: &settings::RealServer| {
-        let own = rs.lvs_method.as_ref().or(rs.lb_kind.as_ref()).and_then(|words| words.first());
+        let written = [&rs.lvs_method, &rs.lb_kind].into_iter().flatten().filter_map(|words| words.first());
+        let own = written.max_by_key(|word| word.at);
         own.map_or(matches!(forwarding, Forwarding::Tunnel(_)), |word| &*word.value == "TUN")
     };
     let address = |rs: &settings::RealServer| rs.server.first()?.value.parse().ok();
