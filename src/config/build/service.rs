@@ -55,6 +55,8 @@ struct Addressed {
     name: Arc<str>,
     ids: Vec<ServiceId>,
     ports: Ports,
+    /// Ports of a group's members, each once.
+    member_ports: BTreeSet<u16>,
 }
 
 /// Persistence as configured, before a member's family says how long its prefix is.
@@ -246,7 +248,12 @@ impl Build<'_> {
             }
             (_, id) => Arc::from(id.to_string()),
         };
-        Some(Addressed { name, ids, ports })
+        let port = |member: &Member| match member {
+            Member::Addresses(range) => Some(range.port),
+            Member::Mark { .. } => None,
+        };
+        let member_ports = members.iter().filter_map(port).collect();
+        Some(Addressed { name, ids, ports, member_ports })
     }
 
     fn scheduler(&mut self, vs: &settings::VirtualServer) -> (Scheduler, SchedulerFlags) {
@@ -517,10 +524,7 @@ impl Build<'_> {
                 (port, port)
             }
             Ports::Group(common) => {
-                let of_a_member = |port| {
-                    let has = |id: &ServiceId| matches!(id, ServiceId::Address { port: p, .. } if *p == port);
-                    addressed.ids.iter().any(has)
-                };
+                let of_a_member = |port| addressed.member_ports.contains(&port);
                 if let Some(word) = word.filter(|_| written != 0 && !translated && !of_a_member(written)) {
                     let message = "only NAT changes ports, and no member of the group has this one";
                     self.doubt(Code::Conflict, word.span, message, "the port is for the checks alone");
