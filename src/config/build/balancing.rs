@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buoy_ipvs::{SyncGroup, Timeouts};
+use buoy_ipvs::Timeouts;
 
 use super::Build;
 use super::global::{processors, text};
@@ -11,11 +11,6 @@ use crate::config::finding::Code;
 use crate::config::plan::{Balancing, ClientTls, FlushOnStop, Router, Scheduling, SyncDaemon};
 use crate::config::schema::sync_instance;
 use crate::config::settings::{Settings, Text, Words};
-
-/// The kernel's, where only some of group, port and TTL are configured.
-const SYNC_GROUP: &str = "224.0.0.81";
-const SYNC_PORT: u16 = 8848;
-const SYNC_TTL: u8 = 1;
 
 impl Build<'_> {
     pub(super) fn balancing(&mut self, settings: &Settings, routers: &[Router]) -> Balancing {
@@ -61,22 +56,15 @@ impl Build<'_> {
             return None;
         }
         let options = words.get(at.unwrap_or(0) + 1..).unwrap_or(&[]);
-        let group = option(options, "group");
-        let port = option(options, "port");
-        let ttl = option(options, "ttl");
-        let to = group.map(text).unwrap_or_else(|| Arc::from(SYNC_GROUP));
-        let group = (group.is_some() || port.is_some() || ttl.is_some()).then_some(SyncGroup {
-            address: to.parse().ok()?,
-            port: port.and_then(|w| w.value.parse().ok()).unwrap_or(SYNC_PORT),
-            ttl: ttl.and_then(|w| w.value.parse().ok()).unwrap_or(SYNC_TTL),
-        });
         let written = option(options, "id").and_then(|w| w.value.parse().ok());
         Some(SyncDaemon {
             interface: Arc::clone(&interface.value),
             instance: name.map(text),
             sync_id: written.or(router.map(|r| r.election.vrid.get())).unwrap_or(0),
             max_len: option(options, "maxlen").and_then(|w| w.value.parse().ok()),
-            group,
+            group: option(options, "group").and_then(|w| w.value.parse().ok()),
+            port: option(options, "port").and_then(|w| w.value.parse().ok()),
+            ttl: option(options, "ttl").and_then(|w| w.value.parse().ok()),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buoy_ipvs::{SyncGroup, Timeouts};
+use buoy_ipvs::Timeouts;
 use serde::Serialize;
 
 use super::{Command, Fifo, Scheduling};
@@ -273,9 +273,11 @@ pub struct SyncDaemon {
     pub instance: Option<Arc<str>>,
     /// That of the instance's VRID unless configured; 0 without an instance.
     pub sync_id: u8,
+    /// What is `None` is left to the kernel, as in the following.
     pub max_len: Option<u16>,
-    /// `None` leaves the kernel's group, port and TTL.
-    pub group: Option<SyncGroup>,
+    pub group: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub ttl: Option<u8>,
 }
 
 /// `SSL`: how SSL_GET presents itself.

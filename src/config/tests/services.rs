@@ -149,7 +149,7 @@ fn schedulers_flags_and_persistence_are_those_written() {
         ("persistence_granularity 255.0.255.0", Code::BadValue, None),
         ("persistence_granularity 64", Code::BadValue, None),
         ("persistence_timeout 5.5", Code::OutOfRange, persistent(5, 32)),
-        ("persistence_timeout 5\npersistence_engine sixteen-letters-", Code::OutOfRange, persistent(5, 32)),
+        ("persistence_timeout 5\npersistence_engine seventeen-letters", Code::OutOfRange, persistent(5, 32)),
         ("persistence_engine sip", Code::Conflict, None),
     ] {
         let planned = amended(&service(lines), code).expect("a service");
@@ -612,14 +612,22 @@ fn what_holds_for_all_services_is_typed() {
     assert!(!format!("{all:?}").contains("sEcReT"));
     assert_eq!(balancing("lvs_flush_on_stop", "").flush_on_stop, FlushOnStop::All);
     let sync = |words: &str| balancing(words, &instance("")).sync_daemon.expect("a daemon");
-    let plain =
-        SyncDaemon { interface: "eth0".into(), instance: None, sync_id: 0, max_len: None, group: None };
+    let plain = SyncDaemon {
+        interface: "eth0".into(),
+        instance: None,
+        sync_id: 0,
+        max_len: None,
+        group: None,
+        port: None,
+        ttl: None,
+    };
     assert_eq!(sync("lvs_sync_daemon eth0"), plain);
     let follows = SyncDaemon { instance: Some("VI".into()), sync_id: 5, ..plain.clone() };
     assert_eq!(sync("lvs_sync_daemon eth0 VI"), follows);
     assert_eq!(sync("lvs_sync_daemon eth0 inst VI id 9 maxlen 900").sync_id, 9);
-    let group = sync("lvs_sync_daemon eth0 port 5 ttl 3").group.expect("a group");
-    assert_eq!((group.address.to_string(), group.port, group.ttl), ("224.0.0.81".to_owned(), 5, 3));
+    let told = sync("lvs_sync_daemon eth0 port 5 ttl 3 group 239.0.0.1");
+    assert_eq!((told.port, told.ttl), (Some(5), Some(3)));
+    assert_eq!(told.group, Some([239, 0, 0, 1].into()));
 }
 
 #[test]
