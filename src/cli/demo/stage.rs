@@ -156,7 +156,7 @@ impl Director {
     /// SIGTERM, and the daemon's end.
     pub(super) fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.running.take() {
-            let ended = process.stop(Duration::from_secs(8));
+            let ended = process.stop(Duration::from_secs(30));
             self.said.extend(process.log());
             let status = ended.with_context(|| format!("stopping {}", self.name))?;
             anyhow::ensure!(status.success(), "{} ended with {status}", self.name);

@@ -10,7 +10,7 @@ use super::stage::{Stage, VIP};
 use crate::lab::Program;
 
 /// Ample for every single step; the protocol needs 0.36 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long after an event the client is watched on.
 const AFTERMATH: Duration = Duration::from_millis(400);
