@@ -128,6 +128,15 @@ pub(super) struct Endpoints {
     /// Routers that could not be attached to their endpoint.
     failed: BTreeSet<RouterId>,
     batch: u64,
+    scratch: Scratch,
+}
+
+/// Room for one batch, kept so that sending does not allocate.
+#[derive(Debug, Default)]
+struct Scratch {
+    together: Vec<RouterId>,
+    by_socket: Vec<(usize, RouterId)>,
+    failures: Vec<(RouterId, String)>,
 }
 
 impl Endpoints {
@@ -343,7 +352,7 @@ impl Endpoints {
         sends: impl Iterator<Item = (RouterId, Priority)>,
         mut outcome: impl FnMut(RouterId, Result<(), String>),
     ) {
-        let mut together: Vec<RouterId> = Vec::new();
+        let mut together = std::mem::take(&mut self.scratch.together);
         self.batch += 1;
         for (id, priority) in sends {
             let batch = self.batch;
@@ -364,16 +373,23 @@ impl Endpoints {
             together.push(id);
         }
         self.flush(&together, &mut outcome);
+        together.clear();
+        self.scratch.together = together;
     }
 
     fn flush(&mut self, routers: &[RouterId], outcome: &mut impl FnMut(RouterId, Result<(), String>)) {
-        let mut by_socket: Vec<(usize, RouterId)> =
-            routers.iter().filter_map(|id| Some((self.router(*id)?.send?, *id))).collect();
+        let Scratch { mut by_socket, mut failures, .. } = std::mem::take(&mut self.scratch);
+        by_socket.extend(routers.iter().filter_map(|id| Some((self.router(*id)?.send?, *id))));
         by_socket.sort_by_key(|(socket, _)| *socket);
-        let mut failures: Vec<(RouterId, String)> = Vec::new();
         for run in by_socket.chunk_by(|(a, _), (b, _)| a == b) {
             let socket = run.first().and_then(|(index, _)| self.sending.get(*index)?.as_ref());
             let Some(Sending { socket, .. }) = socket else { continue };
+            if let [(_, id)] = run
+                && let Some([only]) = self.router(*id).map(|io| io.frames.as_slice())
+            {
+                failures.extend(socket.send(only.packet()).err().map(|error| (*id, chain(&error))));
+                continue;
+            }
             let mut owners = Vec::with_capacity(run.len());
             let mut packets = Vec::with_capacity(run.len());
             for (_, id) in run {
@@ -382,20 +398,12 @@ impl Endpoints {
                     packets.push(frame.packet());
                 }
             }
-            let mut failed = |at: usize, error| {
+            let failed = |at: usize, error| {
                 if let Some(id) = owners.get(at) {
                     failures.push((*id, chain(&error)));
                 }
             };
-            match packets.as_slice() {
-                [] => {}
-                [one] => {
-                    if let Err(error) = socket.send(*one) {
-                        failed(0, error);
-                    }
-                }
-                many => socket.send_batch(many, failed),
-            }
+            socket.send_batch(&packets, failed);
         }
         for id in routers {
             let failure = failures.iter().find(|(failed, _)| failed == id).map(|(_, error)| error.clone());
@@ -407,6 +415,9 @@ impl Endpoints {
                 Some(_) | None => {}
             }
         }
+        by_socket.clear();
+        failures.clear();
+        self.scratch = Scratch { together: Vec::new(), by_socket, failures };
     }
 }
 
