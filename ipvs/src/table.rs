@@ -66,6 +66,11 @@ impl Table {
         }
     }
 
+    /// Puts a service with all its servers in the place of what was there under its name.
+    pub fn set_entry(&mut self, entry: Entry) {
+        self.entries.insert(entry.service.id, entry);
+    }
+
     /// Adds a server or gives it other settings. `false` when there is no such service.
     pub fn set_server(&mut self, service: &ServiceId, server: RealServer) -> bool {
         self.entries.get_mut(service).map(|entry| entry.servers.insert(server.id, server)).is_some()
@@ -151,6 +156,15 @@ impl Entry {
 impl FromIterator<Entry> for Table {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         Self { entries: entries.into_iter().map(|entry| (entry.service.id, entry)).collect() }
+    }
+}
+
+impl IntoIterator for Table {
+    type Item = Entry;
+    type IntoIter = std::collections::btree_map::IntoValues<ServiceId, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_values()
     }
 }
 

@@ -35,18 +35,15 @@ impl Ledger {
     }
 
     /// Takes over the checks that there are to be. What stays in its place keeps what is believed of it; equal settings
-    /// change nothing. Also tells the health of servers that nobody checks.
+    /// change nothing.
     pub fn configure(
         &mut self,
         wanted: impl IntoIterator<Item = (ServerKey, Vec<CheckSettings>)>,
-    ) -> (Vec<Command>, Vec<(ServerKey, Health)>) {
-        let (mut commands, mut unchecked) = (Vec::new(), Vec::new());
+    ) -> Vec<Command> {
+        let mut commands = Vec::new();
         let mut old = std::mem::take(&mut self.servers);
         for (server, settings) in wanted {
             let mut ids = old.remove(&server).unwrap_or_default();
-            if settings.is_empty() {
-                unchecked.push((server.clone(), Health::up("no check is configured")));
-            }
             for surplus in ids.drain(settings.len().min(ids.len())..) {
                 self.remove(surplus, &mut commands);
             }
@@ -68,12 +65,27 @@ impl Ledger {
         for id in old.into_values().flatten() {
             self.remove(id, &mut commands);
         }
-        (commands, unchecked)
+        commands
     }
 
     fn remove(&mut self, id: CheckId, commands: &mut Vec<Command>) {
         self.checks.remove(&id);
         commands.push(Command::Remove(id));
+    }
+
+    /// All checks with the virtual servers that they are for.
+    pub fn checks(&self) -> impl Iterator<Item = (&Arc<str>, CheckId)> {
+        self.servers.iter().flat_map(|((service, _), ids)| ids.iter().map(move |id| (service, *id)))
+    }
+
+    /// Whose check it is.
+    pub fn server_of(&self, id: CheckId) -> Option<&ServerKey> {
+        self.checks.get(&id).map(|check| &check.server)
+    }
+
+    /// What is known of each server whose checks have decided.
+    pub fn known(&self) -> impl Iterator<Item = (ServerKey, Health)> {
+        self.servers.keys().filter_map(|server| Some((server.clone(), self.health(server)?)))
     }
 
     /// What a report makes of its server. `None` while that cannot be told: a check without a result says nothing, unless
@@ -134,7 +146,7 @@ mod tests {
         let wanted = wanted
             .iter()
             .map(|(last, checks)| (server(*last), checks.iter().map(|name| check(name)).collect::<Vec<_>>()));
-        let (commands, _) = ledger.configure(wanted.collect::<Vec<_>>());
+        let commands = ledger.configure(wanted.collect::<Vec<_>>());
         let word = |command: &Command| match command {
             Command::Replace { id, .. } => format!("check {}", id.0),
             Command::Remove(id) => format!("drop {}", id.0),
@@ -231,10 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_nobody_checks_is_up_and_that_is_said() {
+    fn what_is_known_can_be_told_again() {
         let mut ledger = Ledger::new();
-        let (commands, unchecked) = ledger.configure([(server(1), Vec::new())]);
-        assert!(commands.is_empty());
-        assert_eq!(unchecked, [(server(1), Health::up("no check is configured"))]);
+        configure(&mut ledger, &[(1, &["a"]), (2, &["a"])]);
+        ledger.handle_report(down(1));
+        let known: Vec<_> = ledger.known().collect();
+        assert_eq!(known, [(server(2), Health::down("connection refused"))]);
+        assert_eq!(ledger.checks().map(|(_, id)| id.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(ledger.server_of(CheckId(1)), Some(&server(2)));
     }
 }

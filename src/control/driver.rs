@@ -1,24 +1,30 @@
-//! The thread between the reconciler and a plane: orders in, changes to the plane and notices out.
+//! The thread between the reconciler and a plane: settings, health and calls in, changes to the plane and notices out.
 //!
-//! Nothing else runs here, for every call of a plane waits. Whoever gives orders waits while the queue is full; nobody
-//! who takes notices is waited for.
+//! Nothing else runs here, for every call of a plane waits. Nobody who tells or asks is made to wait, and nobody who
+//! takes notices is waited for.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+mod inbox;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use buoy_ipvs::{Change, Plane, PlaneError, RealServerId, Refusal, Statistics};
+use buoy_ipvs::{
+    Change, Plane, PlaneError, RealServerId, Refusal, ServiceId, Statistics, SyncDaemon, Timeouts,
+};
 
-use super::pool::{Administration, Health, ServerState};
+use super::pool::ServerState;
 use super::report::Report;
 use super::service::Service;
-use super::{Control, Unknown};
+use super::{Control, object};
+use sync::Sync;
 
-/// Orders on their way. A burst of check results fills it for a moment.
-const ORDERS: usize = 256;
-/// Orders carried out before the plane is brought up to date: a burst becomes one batch of changes.
-const ORDERS_AT_ONCE: usize = 1024;
+pub use inbox::{Call, Farewell, Handle, NotTaken, Orders, Reply, Settings, orders};
+
+/// Calls carried out before the plane is brought up to date.
+const CALLS_AT_ONCE: usize = 64;
+
 /// How often the plane is asked.
 #[derive(Clone, Copy, Debug)]
 struct Periods {
@@ -34,48 +40,14 @@ impl Default for Periods {
     }
 }
 
-/// What the rest of the daemon wants of the virtual servers.
-pub enum Order {
-    Configure(Vec<Service>),
-    Health {
-        service: Arc<str>,
-        server: RealServerId,
-        health: Health,
-    },
-    Administer {
-        service: Arc<str>,
-        server: RealServerId,
-        administration: Administration,
-        reply: Reply<Result<(), Unknown>>,
-    },
-    /// What these services would change.
-    Preview {
-        services: Vec<Service>,
-        reply: Reply<Vec<Change>>,
-    },
-    Status(Reply<Status>),
-    /// The end: services are removed from the plane, or stay there.
-    Stop {
-        keep: bool,
-        reply: Reply<()>,
-    },
-}
-
-/// Takes an answer on the thread: hands it on and must not wait.
-pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
-
-impl std::fmt::Debug for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad("Order")
-    }
-}
-
 /// What people should know.
 #[derive(Debug)]
 pub enum Notice {
     Report(Report),
     /// The plane would not make a change; told once until it does.
     Refused(Refusal),
+    /// A connection sync daemon cannot be started or stopped; told once until it can.
+    SyncRefused(String),
     /// The plane does not work; told once until it does.
     PlaneFailed(PlaneError),
     PlaneWorks,
@@ -87,61 +59,59 @@ pub struct Status {
     pub services: Vec<(Service, bool, Vec<ServerState>)>,
     /// What the plane has counted, if it answers.
     pub statistics: Option<Statistics>,
-}
-
-/// The way to give orders, from any thread.
-#[derive(Clone, Debug)]
-pub struct Handle(SyncSender<Order>);
-
-/// The thread has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody drives the virtual servers any more")]
-pub struct Ended;
-
-impl Handle {
-    /// Hands over an order, waiting while the queue is full.
-    pub fn give(&self, order: Order) -> Result<(), Ended> {
-        self.0.send(order).map_err(|_unsent| Ended)
-    }
+    /// Why the plane does not work.
+    pub failing: Option<String>,
+    /// What the plane would not do, in words.
+    pub refused: Vec<String>,
+    pub sync_daemons: Vec<SyncDaemon>,
 }
 
 /// The reconciler with the plane that it drives.
-pub struct Driver<P, O, T> {
+pub struct Driver<'o, P, O, T> {
     control: Control,
     plane: Option<P>,
     open: O,
     tell: T,
-    orders: Receiver<Order>,
+    orders: &'o Orders,
     periods: Periods,
     look_at: Instant,
     count_at: Instant,
+    timeouts: Timeouts,
+    /// Those that the plane had before us.
+    old_timeouts: Option<Timeouts>,
+    flush: bool,
+    sync: Sync,
+    /// The sync daemons may differ from what is wanted.
+    sync_due: bool,
     /// Refusals that have been told.
-    told: BTreeSet<String>,
+    told: BTreeMap<(ServiceId, Option<RealServerId>), String>,
     /// That the plane does not work has been told.
-    failing: bool,
+    failing: Option<String>,
 }
 
-impl<P, O, T> std::fmt::Debug for Driver<P, O, T> {
+impl<P, O, T> std::fmt::Debug for Driver<'_, P, O, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
-impl<P, O, T> Driver<P, O, T>
+impl<'o, P, O, T> Driver<'o, P, O, T>
 where
     P: Plane,
     O: FnMut() -> Result<P, PlaneError>,
     T: FnMut(Notice),
 {
     /// `open` makes the plane when there is something to do on it, and again after it has failed. `tell` must not wait.
-    pub fn new(open: O, tell: T) -> (Self, Handle) {
-        Self::with_periods(open, tell, Periods::default())
+    /// What a driver before this one was told, it is told too; only health has to be told again. `first` says that there
+    /// was none: then `flush` counts.
+    pub fn new(orders: &'o Orders, first: bool, open: O, tell: T) -> Self {
+        Self::with_periods(orders, first, open, tell, Periods::default())
     }
 
-    fn with_periods(open: O, tell: T, periods: Periods) -> (Self, Handle) {
-        let (handle, orders) = sync_channel(ORDERS);
+    fn with_periods(orders: &'o Orders, first: bool, open: O, tell: T, periods: Periods) -> Self {
+        orders.begin();
         let now = Instant::now();
-        let driver = Self {
+        Self {
             control: Control::new(),
             plane: None,
             open,
@@ -150,30 +120,39 @@ where
             periods,
             look_at: now,
             count_at: now,
-            told: BTreeSet::new(),
-            failing: false,
-        };
-        (driver, Handle(handle))
+            timeouts: Timeouts::default(),
+            old_timeouts: None,
+            flush: first,
+            sync: Sync::default(),
+            sync_due: false,
+            told: BTreeMap::new(),
+            failing: None,
+        }
     }
 
     /// Runs until it is told to stop, or until every handle is gone.
     pub fn run(mut self) {
+        let mut stop = self.read_inbox();
+        self.orders.administer_again(&mut self.control, Instant::now());
         loop {
-            let now = Instant::now();
-            match self.orders.recv_timeout(self.due().saturating_duration_since(now)) {
-                Ok(Order::Stop { keep, reply }) => return self.stop(keep, reply),
-                Ok(order) => self.obey(order),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            for _ in 0..ORDERS_AT_ONCE {
-                match self.orders.try_recv() {
-                    Ok(Order::Stop { keep, reply }) => return self.stop(keep, reply),
-                    Ok(order) => self.obey(order),
-                    Err(_none) => break,
-                }
+            if let Some((farewell, reply)) = stop {
+                self.stop(farewell);
+                return reply(());
             }
             self.turn();
+            let now = Instant::now();
+            let first = match self.orders.calls.recv_timeout(self.due().saturating_duration_since(now)) {
+                Ok(call) => Some(call),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // Calls are about what was told before them.
+            stop = self.read_inbox();
+            for call in first.into_iter().chain(self.orders.calls.try_iter().take(CALLS_AT_ONCE)) {
+                self.answer(call);
+            }
+            // Whoever told something while calls filled the queue could not wake anybody.
+            stop = self.read_inbox().or(stop);
         }
     }
 
@@ -182,26 +161,66 @@ where
         [count, self.control.poll_timeout()].into_iter().flatten().fold(self.look_at, Instant::min)
     }
 
-    fn obey(&mut self, order: Order) {
+    /// Takes what is new; how to end, if that is wanted.
+    fn read_inbox(&mut self) -> Option<(Farewell, Reply<()>)> {
+        let inbox::News { settings, sync, health, stop } = self.orders.take();
         let now = Instant::now();
-        match order {
-            Order::Configure(services) => self.control.configure(services, now),
-            Order::Health { service, server, health } => {
-                // A reload may have removed it while the check ran.
-                let _removed = self.control.handle_health(&service, server, health, now);
+        if let Some(settings) = settings {
+            self.control.configure(settings.services.clone(), now);
+            if self.timeouts != settings.timeouts {
+                self.timeouts = settings.timeouts;
+                // Those that are not given any more are to be as they were.
+                self.look_at = now;
             }
-            Order::Administer { service, server, administration, reply } => {
-                reply(self.control.administer(&service, server, administration, now));
+            self.flush &= settings.flush;
+            let services = &settings.services;
+            let ours: BTreeSet<ServiceId> =
+                services.iter().flat_map(|service| &service.members).map(|member| member.id).collect();
+            self.told.retain(|(service, _), _| ours.contains(service));
+        }
+        if let Some(daemons) = sync {
+            self.sync.want(&daemons);
+            self.sync_due = true;
+        }
+        for ((service, server), health) in health {
+            // A reload may have removed it while the check ran.
+            let _removed = self.control.handle_health(&service, server, health, now);
+        }
+        stop
+    }
+
+    fn answer(&mut self, call: Call) {
+        let now = Instant::now();
+        match call {
+            Call::Look => {}
+            Call::Administer { service, server, administration, reply } => {
+                // What was configured before counts.
+                let done = self.control.administer(&service, server, administration, now);
+                if done.is_ok() {
+                    self.orders.remember((service, server), administration);
+                }
+                reply(done);
             }
-            Order::Preview { services, reply } => reply(self.control.preview(services, now)),
-            Order::Status(reply) => {
-                let statistics = self.plane.as_mut().and_then(|plane| plane.statistics().ok());
-                let services = self.control.services();
-                let services =
-                    services.map(|(service, quorum, states)| (service.clone(), quorum, states.collect()));
-                reply(Status { services: services.collect(), statistics });
-            }
-            Order::Stop { .. } => {}
+            Call::Preview { services, reply } => reply(self.control.preview(services, now)),
+            Call::Status(reply) => reply(self.status()),
+        }
+    }
+
+    fn status(&mut self) -> Status {
+        let plane = self.plane.as_mut();
+        let (statistics, sync_daemons) = match plane {
+            Some(plane) => (plane.statistics().ok(), plane.sync_daemons().unwrap_or_default()),
+            None => (None, Vec::new()),
+        };
+        let services = self.control.services();
+        let services = services.map(|(service, quorum, states)| (service.clone(), quorum, states.collect()));
+        let refused = self.told.values().map(String::as_str).chain(self.sync.refused());
+        Status {
+            services: services.collect(),
+            statistics,
+            failing: self.failing.clone(),
+            refused: refused.map(str::to_owned).collect(),
+            sync_daemons,
         }
     }
 
@@ -210,7 +229,7 @@ where
         if let Err(error) = self.try_turn() {
             self.plane = None;
             self.control.forget_plane();
-            if !std::mem::replace(&mut self.failing, true) {
+            if self.failing.replace(error.to_string()).is_none() {
                 (self.tell)(Notice::PlaneFailed(error));
             }
         }
@@ -226,57 +245,112 @@ where
         if look {
             self.look_at = now + self.periods.look;
         }
-        if self.plane.is_none() {
-            // Nothing to forward, nothing to ask for; and what fails is not tried at every order.
-            if self.control.is_idle() || (self.failing && !look) {
-                return Ok(());
-            }
-            self.plane = Some((self.open)()?);
-            self.look(now)?;
-            if std::mem::take(&mut self.failing) {
-                (self.tell)(Notice::PlaneWorks);
-            }
-        } else if look {
-            self.look(now)?;
+        let (mut plane, look) = match self.plane.take() {
+            Some(plane) => (plane, look),
+            // Nothing to forward, nothing to ask for; and what fails is not tried at every call.
+            None if self.is_idle() || (self.failing.is_some() && !look) => return Ok(()),
+            // Opening it is a look.
+            None => (self.open_plane()?, false),
+        };
+        let outcome = self.work_on(&mut plane, look, now);
+        self.plane = Some(plane);
+        outcome
+    }
+
+    fn is_idle(&self) -> bool {
+        self.control.is_idle() && self.sync.is_idle() && self.timeouts == Timeouts::default() && !self.flush
+    }
+
+    fn open_plane(&mut self) -> Result<P, PlaneError> {
+        let mut plane = (self.open)()?;
+        if std::mem::take(&mut self.flush) {
+            plane.flush()?;
         }
-        let Some(plane) = &mut self.plane else { return Ok(()) };
+        let snapshot = plane.snapshot()?;
+        self.control.handle_snapshot(&snapshot.table, Instant::now());
+        self.sync_due = true;
+        self.settle_timeouts(&mut plane)?;
+        if self.failing.take().is_some() {
+            (self.tell)(Notice::PlaneWorks);
+        }
+        Ok(plane)
+    }
+
+    fn work_on(&mut self, plane: &mut P, look: bool, now: Instant) -> Result<(), PlaneError> {
+        if look {
+            let snapshot = plane.snapshot()?;
+            self.control.handle_snapshot(&snapshot.table, now);
+            self.settle_timeouts(plane)?;
+        }
         if self.control.wants_statistics() && self.count_at <= now {
             self.count_at = now + self.periods.count;
             let statistics = plane.statistics()?;
             self.control.handle_statistics(&statistics, now);
         }
         let changes = self.control.take_changes();
-        if changes.is_empty() {
-            return Ok(());
+        if !changes.is_empty() {
+            self.make(plane, &changes)?;
         }
-        let refusals = plane.apply(&changes)?;
+        if (look || std::mem::take(&mut self.sync_due))
+            && let Some(refused) = self.sync.settle(plane)?
+        {
+            (self.tell)(Notice::SyncRefused(refused));
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, plane: &mut P, changes: &[Change]) -> Result<(), PlaneError> {
+        let refusals = plane.apply(changes)?;
+        let mut refused = BTreeSet::new();
         for refusal in refusals {
             let Some(change) = changes.get(refusal.index) else { continue };
             self.control.handle_refusal(change);
-            if self.told.insert(refusal.to_string()) {
+            refused.insert(refusal.index);
+            let words = refusal.to_string();
+            if self.told.insert(object(change), words.clone()).as_ref() != Some(&words) {
                 (self.tell)(Notice::Refused(refusal));
             }
         }
-        Ok(())
-    }
-
-    fn look(&mut self, now: Instant) -> Result<(), PlaneError> {
-        let Some(plane) = &mut self.plane else { return Ok(()) };
-        let snapshot = plane.snapshot()?;
-        self.control.handle_snapshot(&snapshot.table, now);
-        Ok(())
-    }
-
-    fn stop(mut self, keep: bool, reply: Reply<()>) {
-        if !keep {
-            let removed = self.control.removals();
-            if let Some(plane) = &mut self.plane
-                && let Err(error) = plane.apply(&removed)
-            {
-                (self.tell)(Notice::PlaneFailed(error));
-            }
+        if !self.told.is_empty() {
+            let made = changes.iter().enumerate().filter(|(index, _)| !refused.contains(index));
+            made.for_each(|(_, change)| drop(self.told.remove(&object(change))));
         }
-        reply(());
+        Ok(())
+    }
+
+    /// What is not given is what it was before us.
+    fn settle_timeouts(&mut self, plane: &mut P) -> Result<(), PlaneError> {
+        if self.old_timeouts.is_none() && self.timeouts == Timeouts::default() {
+            return Ok(());
+        }
+        let now = plane.timeouts()?;
+        let old = *self.old_timeouts.get_or_insert(now);
+        let wanted = Timeouts {
+            tcp: self.timeouts.tcp.or(old.tcp),
+            tcp_fin: self.timeouts.tcp_fin.or(old.tcp_fin),
+            udp: self.timeouts.udp.or(old.udp),
+        };
+        if now != wanted {
+            plane.set_timeouts(wanted)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, farewell: Farewell) {
+        // What was told last counts: it may be what is kept.
+        self.turn();
+        let Some(mut plane) = self.plane.take() else { return };
+        self.sync.want(&[]);
+        self.timeouts = Timeouts::default();
+        let removed = self.control.removals();
+        let done = match farewell {
+            Farewell::Keep => Ok(()),
+            Farewell::Remove => plane.apply(&removed).map(drop).and(self.settle_timeouts(&mut plane)),
+            Farewell::Flush => plane.flush().and(self.settle_timeouts(&mut plane)),
+        };
+        if let Err(error) = done.and(self.sync.settle(&mut plane).map(drop)) {
+            (self.tell)(Notice::PlaneFailed(error));
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use buoy_ipvs::{Change, RealServerId, ServiceId, Statistics, Table};
+use buoy_ipvs::{Change, Entry, RealServerId, ServiceId, Statistics, Table};
 
 pub use pool::{Administration, Health, ServerState};
 pub use report::{DrainEnd, Report};
@@ -33,12 +33,21 @@ pub use service::{Server, Service, Sorry};
 
 use pool::Pool;
 
+/// Repairs that are told one by one: somebody who emptied the table does not want to read all that was in it.
+const DRIFT_TOLD: usize = 8;
+
 /// All virtual servers and what the plane holds of them.
 #[derive(Debug, Default)]
 pub struct Control {
     pools: BTreeMap<Arc<str>, Pool>,
+    /// Which of them says what the plane is to hold under a name.
+    owners: BTreeMap<ServiceId, Arc<str>>,
+    /// Pools that wait for connections to end.
+    draining: BTreeSet<Arc<str>>,
     /// What the plane holds of the services that are ours, as far as we know.
     held: Table,
+    /// What may have to be changed in the plane.
+    dirty: BTreeSet<ServiceId>,
     /// Services that are ours: foreign ones are left alone.
     ours: BTreeSet<ServiceId>,
     /// The plane was looked at, so that what is not as we left it is somebody else's doing.
@@ -69,14 +78,15 @@ impl Control {
             services.into_iter().map(|service| (Arc::clone(&service.name), service)).collect();
         for (name, pool) in &mut self.pools {
             match wanted.remove(name) {
-                Some(service) => pool.configure(service, now),
-                None => pool.leave(now),
+                Some(service) => pool.configure(service, now, &mut self.reports),
+                None => pool.leave(now, &mut self.reports),
             }
         }
         for (name, service) in wanted {
             self.pools.insert(name, Pool::new(service, now));
         }
-        self.settle(now);
+        self.find_owners();
+        self.settle_all(now);
     }
 
     /// The checkers have come to another conclusion about a server.
@@ -87,9 +97,11 @@ impl Control {
         health: Health,
         now: Instant,
     ) -> Result<(), Unknown> {
-        let report = self.pool(service)?.handle_health(server, health, now)?;
-        self.reports.extend(report);
-        self.settle(now);
+        let pool = present(&mut self.pools, service)?;
+        let name = Arc::clone(&pool.settings().name);
+        if pool.handle_health(server, health, now, &mut self.reports)? {
+            self.settle(&name, now);
+        }
         Ok(())
     }
 
@@ -101,62 +113,79 @@ impl Control {
         administration: Administration,
         now: Instant,
     ) -> Result<(), Unknown> {
-        self.pool(service)?.administer(server, administration, now)?;
-        self.settle(now);
+        let pool = present(&mut self.pools, service)?;
+        let name = Arc::clone(&pool.settings().name);
+        pool.administer(server, administration, now)?;
+        self.settle(&name, now);
         Ok(())
-    }
-
-    fn pool(&mut self, service: &str) -> Result<&mut Pool, Unknown> {
-        let found = self.pools.get_mut(service).filter(|pool| !pool.is_leaving());
-        found.ok_or_else(|| Unknown::Service(service.to_owned()))
     }
 
     /// What the plane holds. Services that are not ours are left out of account.
     pub fn handle_snapshot(&mut self, snapshot: &Table, now: Instant) {
-        self.settle(now);
+        self.settle_all(now);
         let ours = |id: &ServiceId| self.ours.contains(id);
         let seen: Table =
             snapshot.entries().filter(|(id, _)| ours(id)).map(|(_, entry)| entry.clone()).collect();
         let refused = std::mem::take(&mut self.refused);
         if self.looked {
             let repairs = seen.changes_to(&self.held).into_iter();
-            let drift = repairs.filter(|repair| !refused.contains(&object(repair)));
-            self.reports.extend(drift.map(|repair| Report::Drift { repair }));
+            let mut drift = repairs.filter(|repair| !refused.contains(&object(repair)));
+            self.reports.extend(drift.by_ref().take(DRIFT_TOLD).map(|repair| Report::Drift { repair }));
+            let more = drift.count();
+            self.reports.extend((more > 0).then_some(Report::MoreDrift { more }));
         }
         self.looked = true;
-        let wanted = self.desired();
-        self.ours.retain(|id| wanted.entry(id).is_some() || seen.entry(id).is_some());
+        self.ours.retain(|id| self.owners.contains_key(id) || seen.entry(id).is_some());
         self.held = seen;
+        self.dirty.extend(self.ours.iter().copied());
     }
 
     /// How many connections servers have, which decides when a drained one may go.
     pub fn handle_statistics(&mut self, statistics: &Statistics, now: Instant) {
-        for pool in self.pools.values_mut() {
-            pool.handle_statistics(statistics);
+        for name in self.draining.clone() {
+            if let Some(pool) = self.pools.get_mut(&name) {
+                pool.handle_statistics(statistics);
+            }
+            self.settle(&name, now);
         }
-        self.settle(now);
     }
 
     /// Deadlines of drained servers that have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.settle(now);
+        let due = |name: &&Arc<str>| {
+            self.pools.get(*name).and_then(Pool::poll_timeout).is_some_and(|deadline| deadline <= now)
+        };
+        let due: Vec<Arc<str>> = self.draining.iter().filter(due).cloned().collect();
+        for name in due {
+            self.settle(&name, now);
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.pools.values().filter_map(Pool::poll_timeout).min()
+        self.draining.iter().filter_map(|name| self.pools.get(name)?.poll_timeout()).min()
     }
 
     /// Whether connections have to be counted: somebody waits for them to end.
     pub fn wants_statistics(&self) -> bool {
-        self.pools.values().any(Pool::is_draining)
+        !self.draining.is_empty()
     }
 
     /// The fewest changes that bring the plane to what it should hold. They count as made: what was refused is to be
     /// handed to [`Control::handle_refusal`].
     pub fn take_changes(&mut self) -> Vec<Change> {
-        let desired = self.desired();
-        let changes = self.held.changes_to(&desired);
-        self.held = desired;
+        let (mut held, mut desired) = (Table::new(), Table::new());
+        for id in std::mem::take(&mut self.dirty) {
+            if let Some(entry) = self.held.remove_service(&id) {
+                held.set_entry(entry);
+            }
+            if let Some(entry) = self.wanted(&id) {
+                desired.set_entry(entry);
+            }
+        }
+        let changes = held.changes_to(&desired);
+        for entry in desired {
+            self.held.set_entry(entry);
+        }
         changes
     }
 
@@ -185,11 +214,12 @@ impl Control {
             .filter(|(name, _)| !stays(name))
             .map(|(_, pool)| {
                 let mut pool = pool.clone();
-                pool.leave(now);
+                pool.leave(now, &mut Vec::new());
                 pool
             })
             .collect();
-        pools.extend(leaving);
+        // What stays comes last: it owns what both name.
+        pools.splice(0..0, leaving);
         for pool in &mut pools {
             pool.settle(now, &mut Vec::new());
         }
@@ -214,20 +244,59 @@ impl Control {
 
     /// The table as it should be now.
     pub fn desired(&self) -> Table {
-        self.pools.values().flat_map(Pool::entries).collect()
+        self.owners.keys().filter_map(|id| self.wanted(id)).collect()
     }
 
     pub fn services(&self) -> impl Iterator<Item = (&Service, bool, impl Iterator<Item = ServerState>)> {
         self.pools.values().map(|pool| (pool.settings(), pool.has_quorum(), pool.states()))
     }
 
-    fn settle(&mut self, now: Instant) {
-        for pool in self.pools.values_mut() {
-            pool.settle(now, &mut self.reports);
-        }
-        self.pools.retain(|_, pool| !pool.is_gone());
-        self.ours.extend(self.pools.values().flat_map(|pool| pool.settings().members.iter().map(|m| m.id)));
+    fn wanted(&self, id: &ServiceId) -> Option<Entry> {
+        self.pools.get(self.owners.get(id)?)?.entry(id)
     }
+
+    fn settle_all(&mut self, now: Instant) {
+        let names: Vec<Arc<str>> = self.pools.keys().cloned().collect();
+        for name in names {
+            self.settle(&name, now);
+        }
+    }
+
+    fn settle(&mut self, name: &Arc<str>, now: Instant) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        pool.settle(now, &mut self.reports);
+        self.dirty.extend(pool.settings().members.iter().map(|member| member.id));
+        if pool.is_draining() {
+            self.draining.insert(Arc::clone(name));
+        } else {
+            self.draining.remove(name);
+        }
+        if pool.is_gone() {
+            self.pools.remove(name);
+            self.draining.remove(name);
+            self.find_owners();
+        }
+    }
+
+    /// A name in the plane belongs to the virtual server that is to stay, if two have it for a while.
+    fn find_owners(&mut self) {
+        let before = std::mem::take(&mut self.owners);
+        for stays in [false, true] {
+            let pools = self.pools.iter().filter(|(_, pool)| pool.is_leaving() != stays);
+            for (name, pool) in pools {
+                let members = pool.settings().members.iter();
+                self.owners.extend(members.map(|member| (member.id, Arc::clone(name))));
+            }
+        }
+        self.ours.extend(self.owners.keys().copied());
+        // Also those that nobody owns any more.
+        self.dirty.extend(before.into_keys());
+    }
+}
+
+fn present<'p>(pools: &'p mut BTreeMap<Arc<str>, Pool>, service: &str) -> Result<&'p mut Pool, Unknown> {
+    let found = pools.get_mut(service).filter(|pool| !pool.is_leaving());
+    found.ok_or_else(|| Unknown::Service(service.to_owned()))
 }
 
 /// What a change is about.

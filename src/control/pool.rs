@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buoy_healthcheck::{WeightAdvice, effective_weight};
-use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Weight};
+use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, VirtualService, Weight};
 
 use super::Unknown;
 use super::report::{DrainEnd, Report};
@@ -80,6 +80,8 @@ struct Member {
     up: bool,
     reason: Arc<str>,
     since: Instant,
+    /// A result has come.
+    checked: bool,
     advice: Vec<WeightAdvice>,
     resting: bool,
     administration: Administration,
@@ -113,7 +115,7 @@ impl Pool {
         Self { servers, settings, quorum: false, panic: None, last_good, leaving: false }
     }
 
-    pub(super) fn configure(&mut self, settings: Service, now: Instant) {
+    pub(super) fn configure(&mut self, settings: Service, now: Instant, reports: &mut Vec<Report>) {
         self.leaving = false;
         for server in &settings.servers {
             let member = self.servers.entry(server.id).or_insert_with(|| Member::new(server.clone(), now));
@@ -123,11 +125,10 @@ impl Pool {
                 member.drain = None;
             }
         }
-        let deadline = settings.drain_deadline;
-        for (id, member) in &mut self.servers {
-            if !settings.servers.iter().any(|server| server.id == *id) {
-                member.leave(deadline, now);
-            }
+        let stays: BTreeSet<RealServerId> = settings.servers.iter().map(|server| server.id).collect();
+        for (id, member) in self.servers.iter_mut().filter(|(id, _)| !stays.contains(id)) {
+            let service = &settings.name;
+            reports.extend(member.leave(settings.drain_deadline, now).then(|| removed(service, *id)));
         }
         self.settings = settings;
     }
@@ -135,17 +136,19 @@ impl Pool {
     /// The pool as it would be with other settings.
     pub(super) fn previewed(&self, settings: Service, now: Instant) -> Self {
         let mut pool = self.clone();
-        pool.configure(settings, now);
+        pool.configure(settings, now, &mut Vec::new());
         pool
     }
 
     /// A reload has removed the whole service.
-    pub(super) fn leave(&mut self, now: Instant) {
+    pub(super) fn leave(&mut self, now: Instant, reports: &mut Vec<Report>) {
         if std::mem::replace(&mut self.leaving, true) {
             return;
         }
-        let deadline = self.settings.drain_deadline;
-        self.servers.values_mut().for_each(|member| member.leave(deadline, now));
+        for (id, member) in &mut self.servers {
+            let service = &self.settings.name;
+            reports.extend(member.leave(self.settings.drain_deadline, now).then(|| removed(service, *id)));
+        }
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -176,25 +179,31 @@ impl Pool {
         found.ok_or_else(|| Unknown::Server { service: Arc::clone(service), server: id })
     }
 
+    /// Whether this makes any difference to what the table should hold.
     pub(super) fn handle_health(
         &mut self,
         id: RealServerId,
         health: Health,
         now: Instant,
-    ) -> Result<Option<Report>, Unknown> {
+        reports: &mut Vec<Report>,
+    ) -> Result<bool, Unknown> {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
         let Health { up, reason, advice, resting } = health;
+        let first = !std::mem::replace(&mut member.checked, true);
+        let moved = (up, resting) != (member.up, member.resting) || advice != member.advice;
         (member.advice, member.resting) = (advice, resting);
         member.reason = Arc::clone(&reason);
-        if member.up == up {
-            return Ok(None);
+        if member.up != up {
+            (member.up, member.since) = (up, now);
+            reports.push(match up {
+                true => Report::ServerUp { service, server: id, reason },
+                false => Report::ServerDown { service, server: id, reason },
+            });
+        } else if first {
+            reports.push(Report::ServerFound { service, server: id, up, reason });
         }
-        (member.up, member.since) = (up, now);
-        Ok(Some(match up {
-            true => Report::ServerUp { service, server: id, reason },
-            false => Report::ServerDown { service, server: id, reason },
-        }))
+        Ok(moved)
     }
 
     pub(super) fn administer(
@@ -206,6 +215,8 @@ impl Pool {
         let member = self.member(id)?;
         member.drain = match administration {
             Administration::Drain { deadline } => {
+                // Those that were counted before belong to a server in service.
+                member.connections = None;
                 Some(Drain::Running { deadline: deadline.map(|time| now + time) })
             }
             Administration::Enabled | Administration::Disabled | Administration::Weight(_) => None,
@@ -282,6 +293,7 @@ impl Pool {
         }
         if self.quorum && (weight == 0 || weight < quorum.saturating_sub(hysteresis)) {
             self.quorum = false;
+            self.servers.values_mut().for_each(|member| member.connections = None);
             reports.push(Report::QuorumLost { service, weight, needed: quorum });
         } else if !self.quorum && weight > 0 && weight >= quorum.saturating_add(hysteresis) {
             self.quorum = true;
@@ -332,25 +344,32 @@ impl Pool {
 
     /// What the table should hold for this virtual server.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.settings.members.iter().map(|service| {
-            let servers = self.servers.iter().filter_map(|(id, member)| {
-                let weight = match self.presence(id, member) {
-                    Presence::Serving(weight) => weight,
-                    Presence::Idle => Weight::ZERO,
-                    Presence::Absent => return None,
-                };
-                Some(member.settings.behind(&service.id, weight))
-            });
-            let mut servers: BTreeMap<RealServerId, RealServer> =
-                servers.filter(|s| s.fits(service.id.family())).map(|s| (s.id, s)).collect();
-            if let Some(sorry) = self.sorry_server(&service.id) {
-                servers
-                    .entry(sorry.id)
-                    .and_modify(|held| held.weight = held.weight.max(sorry.weight))
-                    .or_insert(sorry);
-            }
-            Entry { service: service.clone(), servers }
-        })
+        self.settings.members.iter().map(|service| self.entry_for(service))
+    }
+
+    /// What it should hold for one of its addresses or marks.
+    pub(super) fn entry(&self, id: &ServiceId) -> Option<Entry> {
+        self.settings.members.iter().find(|service| service.id == *id).map(|service| self.entry_for(service))
+    }
+
+    fn entry_for(&self, service: &VirtualService) -> Entry {
+        let servers = self.servers.iter().filter_map(|(id, member)| {
+            let weight = match self.presence(id, member) {
+                Presence::Serving(weight) => weight,
+                Presence::Idle => Weight::ZERO,
+                Presence::Absent => return None,
+            };
+            Some(member.settings.behind(&service.id, weight))
+        });
+        let mut servers: BTreeMap<RealServerId, RealServer> =
+            servers.filter(|s| s.fits(service.id.family())).map(|s| (s.id, s)).collect();
+        if let Some(sorry) = self.sorry_server(&service.id) {
+            servers
+                .entry(sorry.id)
+                .and_modify(|held| held.weight = held.weight.max(sorry.weight))
+                .or_insert(sorry);
+        }
+        Entry { service: service.clone(), servers }
     }
 
     fn sorry_server(&self, service: &ServiceId) -> Option<RealServer> {
@@ -377,6 +396,10 @@ impl Pool {
     }
 }
 
+fn removed(service: &Arc<str>, server: RealServerId) -> Report {
+    Report::ServerRemoved { service: Arc::clone(service), server }
+}
+
 impl Member {
     fn new(settings: Server, now: Instant) -> Self {
         let up = !settings.alpha;
@@ -387,6 +410,7 @@ impl Member {
             reason: reason.into(),
             settings,
             since: now,
+            checked: false,
             advice: Vec::new(),
             resting: false,
             administration: Administration::Enabled,
@@ -406,9 +430,10 @@ impl Member {
         }
     }
 
-    fn leave(&mut self, deadline: Option<Duration>, now: Instant) {
+    /// Whether this takes it out of service.
+    fn leave(&mut self, deadline: Option<Duration>, now: Instant) -> bool {
         if std::mem::replace(&mut self.leaving, true) {
-            return;
+            return false;
         }
         // Out already, or on its way with a deadline of its own.
         if self.administration == Administration::Disabled || !self.up {
@@ -418,6 +443,7 @@ impl Member {
             self.connections = None;
             self.drain = Some(Drain::Running { deadline: deadline.map(|time| now + time) });
         }
+        self.up
     }
 
     fn end_of_drain(&self, now: Instant) -> Option<DrainEnd> {

@@ -16,6 +16,18 @@ pub enum Report {
         server: RealServerId,
         reason: Arc<str>,
     },
+    /// The first result is what was assumed before it.
+    ServerFound {
+        service: Arc<str>,
+        server: RealServerId,
+        up: bool,
+        reason: Arc<str>,
+    },
+    /// A reload has removed one that was up; it keeps its connections.
+    ServerRemoved {
+        service: Arc<str>,
+        server: RealServerId,
+    },
     /// `weight` of healthy servers reaches the quorum.
     QuorumGained {
         service: Arc<str>,
@@ -47,6 +59,10 @@ pub enum Report {
     Drift {
         repair: Change,
     },
+    /// So many more than those that were told just before.
+    MoreDrift {
+        more: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +82,15 @@ impl fmt::Display for Report {
             Self::ServerDown { service, server, reason } => {
                 write!(f, "real server {server} of {service} is down: {reason}")
             }
+            Self::ServerFound { service, server, up, reason } => {
+                let state = if *up { "up" } else { "down" };
+                write!(f, "real server {server} of {service} is {state}, as assumed: {reason}")
+            }
+            Self::ServerRemoved { service, server } => write!(
+                f,
+                "real server {server} of {service} is removed from the configuration: no new connections, those that it \
+                 has may end"
+            ),
             Self::QuorumGained { service, weight, needed } => {
                 write!(f, "virtual server {service} gained its quorum: weight {weight} of {needed} needed")
             }
@@ -92,6 +117,9 @@ impl fmt::Display for Report {
             }
             Self::Drained { service, server, end: DrainEnd::Deadline { left: None } } => {
                 write!(f, "real server {server} of {service} is out of time to drain")
+            }
+            Self::MoreDrift { more } => {
+                write!(f, "somebody else changed IPVS; putting {more} more entries right")
             }
             Self::Drift { repair } => write!(f, "somebody else changed IPVS; putting it right: {repair}"),
         }

@@ -227,7 +227,34 @@ fn a_server_that_a_reload_removes_keeps_its_connections_until_they_end() {
     assert_eq!(bench.serving(), [(1, 1), (2, 0)]);
     bench.count(&[(1, 3), (2, 0)]);
     assert_eq!(bench.serving(), [(1, 1)]);
-    assert_eq!(bench.reports(), ["real server 10.1.0.2:80 of web is drained: its last connection has ended"]);
+    let words = bench.reports();
+    assert_eq!(words.len(), 2);
+    assert!(words[0].starts_with("real server 10.1.0.2:80 of web is removed from the configuration:"));
+    assert_eq!(words[1], "real server 10.1.0.2:80 of web is drained: its last connection has ended");
+}
+
+#[test]
+fn connections_that_were_counted_before_a_drain_do_not_end_it() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.administer(1, Administration::Drain { deadline: None });
+    bench.count(&[(1, 1), (2, 0)]);
+    bench.administer(2, Administration::Drain { deadline: None });
+    assert_eq!(bench.serving(), [(1, 0), (2, 0)], "nobody has counted since");
+    bench.count(&[(1, 1), (2, 0)]);
+    assert_eq!(bench.serving(), [(1, 0)]);
+}
+
+#[test]
+fn a_first_result_that_was_assumed_is_told_apart_from_a_change() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.health(1, true);
+    bench.health(1, true);
+    bench.health(2, false);
+    let expected = [
+        "real server 10.1.0.1:80 of web is up, as assumed: connected",
+        "real server 10.1.0.2:80 of web is down: refused",
+    ];
+    assert_eq!(bench.reports(), expected);
 }
 
 #[test]
@@ -362,6 +389,19 @@ fn what_is_right_already_is_adopted_what_somebody_changes_is_put_right_and_what_
     bench.plane = Table::new();
     bench.control.handle_snapshot(&bench.plane, bench.now);
     assert_eq!(bench.act(), 3, "all of it after `ipvsadm -C`");
+}
+
+#[test]
+fn a_table_that_somebody_emptied_is_told_in_a_few_lines() {
+    let servers: Vec<u8> = (1..=50).collect();
+    let mut bench = Bench::new(vec![service(&servers)]);
+    bench.control.handle_snapshot(&bench.plane, bench.now);
+    bench.plane = Table::new();
+    bench.control.handle_snapshot(&bench.plane, bench.now);
+    assert_eq!(bench.act(), 51);
+    let words = bench.reports();
+    assert_eq!(words.len(), DRIFT_TOLD + 1);
+    assert_eq!(words[DRIFT_TOLD], "somebody else changed IPVS; putting 43 more entries right");
 }
 
 #[test]

@@ -534,6 +534,8 @@ impl<O: Outlet> Host<O> {
             }
             Setting::Ipv6 { dev, .. } => !config.vmacs.iter().any(|spec| spec.name == *dev),
             Setting::IgmpLinkLocalReports => !config.disable_local_igmp,
+            // Not set here.
+            Setting::Ipvs(_) => false,
         });
     }
 

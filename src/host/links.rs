@@ -171,6 +171,11 @@ impl Links {
         entry.flat_map(move |entry| entry.addresses.range((ip, 0)..=(ip, u8::MAX))).map(|(_, (_, held))| held)
     }
 
+    /// Whether any interface has this address.
+    pub fn have(&self, ip: IpAddr) -> bool {
+        self.entries.keys().any(|index| self.under_any_prefix(*index, ip).next().is_some())
+    }
+
     /// Name and routing table of the VRF that the interface is in.
     pub fn vrf_of(&self, name: &str) -> Option<(&Arc<str>, u32)> {
         let master = self.by_index(self.by_name(name)?.master?)?;

@@ -17,6 +17,7 @@ pub(super) enum Setting {
         dev: Arc<str>,
         knob: Ipv6Knob,
     },
+    Ipvs(IpvsKnob),
     /// Whether the kernel reports memberships of 224.0.0.0/24 groups, VRRP's among them.
     IgmpLinkLocalReports,
 }
@@ -34,6 +35,24 @@ pub(super) enum Ipv4Knob {
 pub(super) enum Ipv6Knob {
     AddrGenMode,
     DisableIpv6,
+}
+
+/// `Documentation/networking/ipvs-sysctl.rst`; there while the module is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum IpvsKnob {
+    ExpireNodestConn,
+    ExpireQuiescentTemplate,
+    ConnReuseMode,
+}
+
+impl IpvsKnob {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ExpireNodestConn => "expire_nodest_conn",
+            Self::ExpireQuiescentTemplate => "expire_quiescent_template",
+            Self::ConnReuseMode => "conn_reuse_mode",
+        }
+    }
 }
 
 impl Setting {
@@ -67,6 +86,7 @@ impl fmt::Display for Setting {
                 };
                 write!(f, "net/ipv6/conf/{dev}/{knob}")
             }
+            Self::Ipvs(knob) => write!(f, "net/ipv4/vs/{}", knob.name()),
             Self::IgmpLinkLocalReports => f.write_str("net/ipv4/igmp_link_local_mcast_reports"),
         }
     }
@@ -127,7 +147,7 @@ impl Sysctls {
     pub(super) fn forget(&mut self, name: &str) {
         let stays = |setting: &Setting| match setting {
             Setting::Ipv4 { dev, .. } | Setting::Ipv6 { dev, .. } => **dev != *name,
-            Setting::IgmpLinkLocalReports => true,
+            Setting::Ipvs(_) | Setting::IgmpLinkLocalReports => true,
         };
         self.saved.retain(|setting, _| stays(setting));
         self.refused.retain(stays);
@@ -161,7 +181,7 @@ impl Sysctls {
     fn path(&self, setting: &Setting) -> io::Result<PathBuf> {
         let dev = match setting {
             Setting::Ipv4 { dev, .. } | Setting::Ipv6 { dev, .. } => dev,
-            Setting::IgmpLinkLocalReports => "",
+            Setting::Ipvs(_) | Setting::IgmpLinkLocalReports => "",
         };
         if dev.contains('/') || matches!(dev, "." | "..") {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an interface name"));

@@ -1,4 +1,4 @@
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 
 use buoy_ipvs::{
@@ -6,8 +6,10 @@ use buoy_ipvs::{
     Timeouts, VirtualService, Weight,
 };
 
+use std::sync::Arc;
+
 use super::*;
-use crate::control::Server;
+use crate::control::{Administration, Health, Server, Unknown};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +60,8 @@ impl Plane for Shared {
 struct Running {
     plane: Shared,
     handle: Handle,
+    orders: Arc<Mutex<Orders>>,
+    notices_in: Sender<Notice>,
     notices: Receiver<Notice>,
 }
 
@@ -66,28 +70,64 @@ impl Running {
         let plane = Shared::default();
         prepare(&mut plane.lock());
         let (notices_in, notices) = channel();
-        let opened = plane.clone();
+        let (handle, orders) = orders();
+        let running = Self { plane, handle, orders: Arc::new(Mutex::new(orders)), notices_in, notices };
+        running.drive(true);
+        running
+    }
+
+    /// After the end of the driver that ran.
+    fn start_again(&mut self) {
+        self.drive(false);
+    }
+
+    fn drive(&self, first: bool) {
+        let opened = self.plane.clone();
         let open = move || {
             // Whoever opens a plane that is not there hears so.
             opened.clone().snapshot()?;
             Ok(opened.clone())
         };
+        let notices = self.notices_in.clone();
         // The test may be over.
-        let tell = move |notice| drop(notices_in.send(notice));
+        let tell = move |notice| drop(notices.send(notice));
         let periods = Periods { look: Duration::from_millis(20), count: Duration::from_millis(10) };
-        let (driver, handle) = Driver::with_periods(open, tell, periods);
-        std::thread::spawn(move || driver.run());
-        Self { plane, handle, notices }
+        let orders = Arc::clone(&self.orders);
+        std::thread::spawn(move || {
+            let orders = orders.lock().expect("no driver has panicked with it");
+            Driver::with_periods(&orders, first, open, tell, periods).run();
+        });
     }
 
-    fn give(&self, order: Order) {
-        self.handle.give(order).expect("it runs");
+    fn call(&self, call: Call) {
+        self.handle.call(call).expect("it runs");
+    }
+
+    fn configure(&self, services: Vec<Service>) {
+        self.handle.configure(Settings { services, ..Settings::default() });
+    }
+
+    fn stop(&self, farewell: Farewell) {
+        let (done, ended) = channel();
+        self.handle.stop(farewell, Box::new(move |()| done.send(()).unwrap_or_default()));
+        ended.recv_timeout(PATIENCE).expect("it ends");
+    }
+
+    fn administer(&self, last: u8, administration: Administration) -> Result<(), Unknown> {
+        let (done, told) = channel();
+        self.call(Call::Administer {
+            service: "web".into(),
+            server: id(last),
+            administration,
+            reply: Box::new(move |outcome| drop(done.send(outcome))),
+        });
+        told.recv_timeout(PATIENCE).expect("an answer")
     }
 
     #[track_caller]
-    fn wait_until(&self, what: &str, right: impl Fn(&MemoryPlane) -> bool) {
+    fn wait_until(&self, what: &str, right: impl Fn(&mut MemoryPlane) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !right(&self.plane.lock()) {
+        while !right(&mut self.plane.lock()) {
             assert!(Instant::now() < deadline, "waited in vain until {what}: {:?}", self.plane.lock().table);
             std::thread::yield_now();
         }
@@ -110,6 +150,7 @@ fn in_words(notice: &Notice) -> String {
     match notice {
         Notice::Report(report) => report.to_string(),
         Notice::Refused(refusal) => refusal.to_string(),
+        Notice::SyncRefused(refused) => refused.clone(),
         Notice::PlaneFailed(error) => format!("fails: {error}"),
         Notice::PlaneWorks => "works".to_owned(),
     }
@@ -117,6 +158,10 @@ fn in_words(notice: &Notice) -> String {
 
 fn vip() -> ServiceId {
     ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 1].into(), port: 80 }
+}
+
+fn foreign() -> ServiceId {
+    ServiceId::Address { protocol: Protocol::Udp, address: [10, 0, 0, 9].into(), port: 53 }
 }
 
 fn id(last: u8) -> RealServerId {
@@ -152,10 +197,10 @@ fn holds(plane: &MemoryPlane, last: u8) -> bool {
 #[test]
 fn what_is_configured_is_there_and_comes_back_after_somebody_flushed_it() {
     let running = Running::start(|_| {});
-    running.give(Order::Configure(services(&[1, 2], Scheduler::Wlc)));
+    running.configure(services(&[1, 2], Scheduler::Wlc));
     running.wait_until("both servers are there", |plane| holds(plane, 1) && holds(plane, 2));
     let told = running.plane.lock().told.len();
-    running.give(Order::Configure(services(&[1, 2], Scheduler::Wlc)));
+    running.configure(services(&[1, 2], Scheduler::Wlc));
     running.plane.lock().table = buoy_ipvs::Table::new();
     running.wait_for("somebody else changed IPVS; putting it right: add virtual service TCP 10.0.0.1:80");
     running.wait_until("both servers are back", |plane| holds(plane, 1) && holds(plane, 2));
@@ -165,22 +210,15 @@ fn what_is_configured_is_there_and_comes_back_after_somebody_flushed_it() {
 #[test]
 fn a_burst_of_results_takes_out_what_died_and_a_drained_server_goes_when_it_is_empty() {
     let running = Running::start(|_| {});
-    running.give(Order::Configure(services(&[1, 2, 3], Scheduler::Wlc)));
+    running.configure(services(&[1, 2, 3], Scheduler::Wlc));
     running.wait_until("they are there", |plane| holds(plane, 3));
     let health = Health::down("connection refused");
-    running.give(Order::Health { service: "web".into(), server: id(1), health });
+    running.handle.health(("web".into(), id(1)), health);
     running.wait_for("real server 10.1.0.1:80 of web is down: connection refused");
     running.wait_until("it is out", |plane| !holds(plane, 1));
     let busy = Counters { active: 3, ..Counters::default() };
     running.plane.lock().statistics.servers.insert((vip(), id(2)), busy);
-    let (done, told) = channel();
-    running.give(Order::Administer {
-        service: "web".into(),
-        server: id(2),
-        administration: Administration::Drain { deadline: None },
-        reply: Box::new(move |outcome| drop(done.send(outcome))),
-    });
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(Ok(())));
+    assert_eq!(running.administer(2, Administration::Drain { deadline: None }), Ok(()));
     running.wait_until("it drains", |plane| {
         plane.table.server(&vip(), &id(2)).is_some_and(|server| server.weight.is_zero())
     });
@@ -199,7 +237,7 @@ fn a_service_that_the_plane_refuses_is_told_once_and_does_not_keep_the_others_ou
     let mut refused = services(&[1], Scheduler::Mh).remove(0);
     (refused.name, refused.members[0].id) = ("other".into(), other);
     all.push(refused);
-    running.give(Order::Configure(all));
+    running.configure(all);
     running.wait_for("module ip_vs_mh is missing");
     running.wait_until("the other one is there", |plane| holds(plane, 1));
     running.plane.lock().schedulers.insert(Scheduler::Mh);
@@ -211,7 +249,7 @@ fn a_service_that_the_plane_refuses_is_told_once_and_does_not_keep_the_others_ou
 #[test]
 fn a_plane_that_is_missing_is_told_once_and_used_when_it_comes() {
     let running = Running::start(|plane| plane.present = false);
-    running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+    running.configure(services(&[1], Scheduler::Wlc));
     for _ in 0..2 {
         running.wait_for("fails: ");
         running.plane.lock().present = true;
@@ -222,37 +260,111 @@ fn a_plane_that_is_missing_is_told_once_and_used_when_it_comes() {
 }
 
 #[test]
-fn the_end_takes_out_what_is_ours_or_leaves_it() {
-    for keep in [false, true] {
+fn the_end_takes_out_what_is_ours_or_leaves_it_or_takes_out_all() {
+    for (farewell, ours, all) in
+        [(Farewell::Remove, false, 1), (Farewell::Keep, true, 2), (Farewell::Flush, false, 0)]
+    {
         let running = Running::start(|plane| {
-            let foreign =
-                ServiceId::Address { protocol: Protocol::Udp, address: [10, 0, 0, 9].into(), port: 53 };
-            plane.table.set_service(VirtualService::new(foreign, Scheduler::Rr));
+            plane.table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
         });
-        running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+        running.configure(services(&[1], Scheduler::Wlc));
         running.wait_until("it is there", |plane| holds(plane, 1));
-        let (done, ended) = channel();
-        running.give(Order::Stop { keep, reply: Box::new(move |()| done.send(()).unwrap_or_default()) });
-        ended.recv_timeout(PATIENCE).expect("it ends");
-        assert_eq!(holds(&running.plane.lock(), 1), keep);
-        assert_eq!(running.plane.lock().table.entries().len(), 1 + usize::from(keep));
+        running.stop(farewell);
+        assert_eq!(holds(&running.plane.lock(), 1), ours, "{farewell:?}");
+        assert_eq!(running.plane.lock().table.entries().len(), all, "{farewell:?}");
     }
+}
+
+#[test]
+fn what_came_last_is_carried_out_before_the_end() {
+    let running = Running::start(|_| {});
+    running.configure(services(&[1], Scheduler::Wlc));
+    running.stop(Farewell::Keep);
+    assert!(holds(&running.plane.lock(), 1));
+}
+
+#[test]
+fn flush_empties_the_plane_once_at_the_start() {
+    let running = Running::start(|plane| {
+        plane.table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
+    });
+    let settings = Settings { services: services(&[1], Scheduler::Wlc), flush: true, ..Settings::default() };
+    running.handle.configure(settings.clone());
+    running.wait_until("it is there", |plane| holds(plane, 1) && plane.table.entries().len() == 1);
+    running.plane.lock().table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
+    running.plane.lock().present = false;
+    running.wait_for("fails: ");
+    running.plane.lock().present = true;
+    running.wait_for("works");
+    running.handle.configure(settings);
+    running.wait_until("it goes on", |plane| holds(plane, 1) && plane.table.entries().len() == 2);
+}
+
+#[test]
+fn timeouts_are_set_kept_and_put_back() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let before = Timeouts { tcp: seconds(900), tcp_fin: seconds(120), udp: seconds(300) };
+    let running = Running::start(|plane| plane.set_timeouts(before).expect("they are possible"));
+    let timeouts = Timeouts { tcp: seconds(60), ..Timeouts::default() };
+    let services = services(&[1], Scheduler::Wlc);
+    running.handle.configure(Settings { services: services.clone(), timeouts, flush: false });
+    let wanted = Timeouts { tcp: seconds(60), ..before };
+    running.wait_until("they are set", |plane| plane.timeouts().is_ok_and(|now| now == wanted));
+    running.plane.lock().set_timeouts(before).expect("they are possible");
+    running.wait_until("they are set again", |plane| plane.timeouts().is_ok_and(|now| now == wanted));
+    running.configure(services);
+    running.wait_until("they are put back", |plane| plane.timeouts().is_ok_and(|now| now == before));
+    running.handle.configure(Settings { timeouts, ..Settings::default() });
+    running.wait_until("they are set for nobody", |plane| plane.timeouts().is_ok_and(|now| now == wanted));
+    running.stop(Farewell::Remove);
+    assert_eq!(running.plane.lock().timeouts().expect("it answers"), before);
+}
+
+#[test]
+fn sync_daemons_follow_and_end_with_the_driver() {
+    let running = Running::start(|_| {});
+    let roles = |plane: &mut MemoryPlane| {
+        let running = plane.sync_daemons().expect("it answers");
+        running.iter().map(|daemon| daemon.role).collect::<Vec<_>>()
+    };
+    running.handle.sync(vec![SyncDaemon::new(SyncRole::Backup, "eth0", 1)]);
+    running.wait_until("the backup runs", |plane| roles(plane) == [SyncRole::Backup]);
+    running.handle.sync(vec![SyncDaemon::new(SyncRole::Master, "eth0", 1)]);
+    running.wait_until("the master runs", |plane| roles(plane) == [SyncRole::Master]);
+    running.plane.lock().stop_sync(SyncRole::Master).expect("it runs");
+    running.wait_until("it runs again", |plane| roles(plane) == [SyncRole::Master]);
+    running.stop(Farewell::Keep);
+    assert_eq!(roles(&mut running.plane.lock()), []);
+}
+
+#[test]
+fn a_driver_that_starts_anew_knows_what_was_configured_and_what_operators_have_said() {
+    let mut running = Running::start(|_| {});
+    running.configure(services(&[1, 2], Scheduler::Wlc));
+    let weight = Weight::clamped(7);
+    assert_eq!(running.administer(1, Administration::Weight(weight)), Ok(()));
+    running.stop(Farewell::Keep);
+    running.plane.lock().table = buoy_ipvs::Table::new();
+    running.start_again();
+    running.wait_until("it has its weight", |plane| {
+        plane.table.server(&vip(), &id(1)).is_some_and(|server| server.weight == weight) && holds(plane, 2)
+    });
 }
 
 #[test]
 fn status_and_preview_answer() {
     let running = Running::start(|_| {});
-    running.give(Order::Configure(services(&[1], Scheduler::Wlc)));
+    running.configure(services(&[1], Scheduler::Wlc));
     running.wait_until("it is there", |plane| holds(plane, 1));
     let (told, status) = channel();
-    running.give(Order::Status(Box::new(move |status| drop(told.send(status)))));
+    running.call(Call::Status(Box::new(move |status| drop(told.send(status)))));
     let status = status.recv_timeout(PATIENCE).expect("a status");
     let (service, quorum, servers) = &status.services[0];
     assert_eq!((&*service.name, *quorum, servers.len()), ("web", true, 1));
     assert!(status.statistics.is_some());
     let (told, preview) = channel();
     let reply: Reply<Vec<Change>> = Box::new(move |changes| drop(told.send(changes)));
-    running.give(Order::Preview { services: services(&[1, 2], Scheduler::Wlc), reply });
+    running.call(Call::Preview { services: services(&[1, 2], Scheduler::Wlc), reply });
     assert_eq!(preview.recv_timeout(PATIENCE).expect("a preview").len(), 1);
     assert!(!holds(&running.plane.lock(), 2));
 }

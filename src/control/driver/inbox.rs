@@ -1,0 +1,222 @@
+//! The way in: state of which only the latest counts, kept until it is taken, and calls that want an answer.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use buoy_ipvs::{Change, RealServerId, SyncDaemon, Timeouts};
+
+use super::Status;
+use crate::control::checks::ServerKey;
+use crate::control::pool::{Administration, Health};
+use crate::control::service::Service;
+use crate::control::{Control, Unknown};
+
+/// Calls on their way. Operators make them, one at a time as a rule.
+const CALLS: usize = 64;
+
+/// What the plane is to be, as far as settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub services: Vec<Service>,
+    /// What is not given stays as the plane has it.
+    pub timeouts: Timeouts,
+    /// Once at the start the plane is emptied, foreign services included.
+    pub flush: bool,
+}
+
+/// What the plane is left with at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// Everything stays.
+    Keep,
+    /// Our services go.
+    Remove,
+    /// All services go, foreign ones included.
+    Flush,
+}
+
+/// What the rest of the daemon wants to be done or to know.
+pub enum Call {
+    Administer {
+        service: Arc<str>,
+        server: RealServerId,
+        administration: Administration,
+        reply: Reply<Result<(), Unknown>>,
+    },
+    /// What these services would change.
+    Preview {
+        services: Vec<Service>,
+        reply: Reply<Vec<Change>>,
+    },
+    Status(Reply<Status>),
+    /// Nothing: there is news in the inbox.
+    Look,
+}
+
+/// Takes an answer on the thread: hands it on and must not wait.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad("Call")
+    }
+}
+
+/// Why a call is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    #[error("the virtual servers are busy: try again")]
+    Busy,
+    #[error("nobody drives the virtual servers any more")]
+    Ended,
+}
+
+/// The way to tell and to ask, from any thread. No method waits.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+    calls: SyncSender<Call>,
+}
+
+/// The other end of a [`Handle`]. It outlives a driver that fails, and what is known with it.
+#[derive(Debug)]
+pub struct Orders {
+    inbox: Arc<Inbox>,
+    pub(super) calls: Receiver<Call>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox(Mutex<State>);
+
+/// Bounded by the configuration.
+#[derive(Debug, Default)]
+struct State {
+    settings: Arc<Settings>,
+    sync: Arc<[SyncDaemon]>,
+    /// What operators have said, for a driver that starts anew.
+    administrations: BTreeMap<ServerKey, Administration>,
+    news: News,
+}
+
+/// What has not been taken yet.
+#[derive(Default)]
+pub(super) struct News {
+    pub(super) settings: Option<Arc<Settings>>,
+    pub(super) sync: Option<Arc<[SyncDaemon]>>,
+    pub(super) health: BTreeMap<ServerKey, Health>,
+    pub(super) stop: Option<(Farewell, Reply<()>)>,
+}
+
+impl std::fmt::Debug for News {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad("News")
+    }
+}
+
+/// Both ends of a way to a driver.
+pub fn orders() -> (Handle, Orders) {
+    let inbox = Arc::new(Inbox::default());
+    let (sender, calls) = sync_channel(CALLS);
+    (Handle { inbox: Arc::clone(&inbox), calls: sender }, Orders { inbox, calls })
+}
+
+impl Handle {
+    /// Goes over to other settings.
+    pub fn configure(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        let mut state = self.inbox.lock();
+        let named = |key: &ServerKey| {
+            let service = settings.services.iter().find(|service| service.name == key.0);
+            service.is_some_and(|service| service.servers.iter().any(|server| server.id == key.1))
+        };
+        state.administrations.retain(|key, _| named(key));
+        state.settings = Arc::clone(&settings);
+        state.news.settings = Some(settings);
+        drop(state);
+        self.wake();
+    }
+
+    /// The connection sync daemons that are to run, at most one of each role.
+    pub fn sync(&self, daemons: Vec<SyncDaemon>) {
+        let daemons: Arc<[SyncDaemon]> = daemons.into();
+        let mut state = self.inbox.lock();
+        state.sync = Arc::clone(&daemons);
+        state.news.sync = Some(daemons);
+        drop(state);
+        self.wake();
+    }
+
+    /// The checkers have come to another conclusion about a server.
+    pub fn health(&self, server: ServerKey, health: Health) {
+        let first = {
+            let news = &mut self.inbox.lock().news;
+            let first = news.health.is_empty();
+            news.health.insert(server, health);
+            first
+        };
+        // Somebody has woken it for the others, and it takes all.
+        if first {
+            self.wake();
+        }
+    }
+
+    /// The end.
+    pub fn stop(&self, farewell: Farewell, reply: Reply<()>) {
+        self.inbox.lock().news.stop = Some((farewell, reply));
+        self.wake();
+    }
+
+    /// Has something done or asks something.
+    ///
+    /// # Errors
+    /// It is not taken; the reply will not come.
+    pub fn call(&self, call: Call) -> Result<(), NotTaken> {
+        self.calls.try_send(call).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Busy,
+            TrySendError::Disconnected(_) => NotTaken::Ended,
+        })
+    }
+
+    fn wake(&self) {
+        // Where calls wait it looks into the inbox anyway.
+        let _looks = self.calls.try_send(Call::Look);
+    }
+}
+
+impl Orders {
+    pub(super) fn take(&self) -> News {
+        std::mem::take(&mut self.inbox.lock().news)
+    }
+
+    /// Everything anew for a driver that knows nothing. Health has to be told again by whoever knows it.
+    pub(super) fn begin(&self) {
+        let mut state = self.inbox.lock();
+        state.news.settings = Some(Arc::clone(&state.settings));
+        state.news.sync = Some(Arc::clone(&state.sync));
+    }
+
+    /// Tells a driver that starts anew what operators have said.
+    pub(super) fn administer_again(&self, control: &mut Control, now: std::time::Instant) {
+        let said = self.inbox.lock().administrations.clone();
+        for ((service, server), administration) in said {
+            // A reload may have removed it.
+            let _removed = control.administer(&service, server, administration, now);
+        }
+    }
+
+    pub(super) fn remember(&self, server: ServerKey, administration: Administration) {
+        let administrations = &mut self.inbox.lock().administrations;
+        match administration {
+            Administration::Enabled => drop(administrations.remove(&server)),
+            said => drop(administrations.insert(server, said)),
+        }
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every state of it is a valid one, whatever a panicking holder left.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
