@@ -276,6 +276,8 @@ pub enum Trouble {
     Socket(Cause),
     /// The checker's command did not start.
     Command(Cause),
+    /// How it ended is not known.
+    CommandLost(Cause),
     /// Nobody answers for the agent, which is no word about its server.
     AgentAbsent(Box<Reason>),
     /// Nothing has been told from outside yet.
@@ -289,6 +291,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Socket(cause) => write!(f, "this host cannot probe: {cause}"),
             Self::Command(cause) => write!(f, "the command did not start: {cause}"),
+            Self::CommandLost(cause) => write!(f, "the end of the command is unknown: {cause}"),
             Self::AgentAbsent(reason) => write!(f, "no agent: {reason}"),
             Self::NothingKnown => f.pad("nothing known yet"),
             Self::Defect(cause) => write!(f, "the checker failed: {cause}"),

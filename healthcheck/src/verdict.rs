@@ -270,7 +270,7 @@ impl Verdict {
                 self.state = State::FAILED;
                 // A weight belongs to a living server; the next success says it anew.
                 self.weight = None;
-                Wait::AfterEnd(cadence.down_interval)
+                cadence.paced(cadence.down_interval)
             }
         }
     }
@@ -278,9 +278,13 @@ impl Verdict {
 
 impl Cadence {
     fn pause(&self) -> Wait {
+        self.paced(self.interval)
+    }
+
+    fn paced(&self, pause: Duration) -> Wait {
         match self.pace {
-            Pace::AfterEnd => Wait::AfterEnd(self.interval),
-            Pace::FromStart => Wait::FromStart(self.interval),
+            Pace::AfterEnd => Wait::AfterEnd(pause),
+            Pace::FromStart => Wait::FromStart(pause),
         }
     }
 

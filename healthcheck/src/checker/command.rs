@@ -38,6 +38,8 @@ pub enum CommandEnd {
     Killed(i32),
     TimedOut,
     NotStarted(Cause),
+    /// The system did not say how.
+    Lost(Cause),
 }
 
 impl CommandCheck {
@@ -56,6 +58,7 @@ impl CommandCheck {
             CommandEnd::Killed(signal) => Outcome::Down(Reason::CommandKilled(signal)),
             CommandEnd::TimedOut => Outcome::Down(Reason::CommandTimedOut(self.limit)),
             CommandEnd::NotStarted(cause) => Outcome::Undecided(Trouble::Command(cause)),
+            CommandEnd::Lost(cause) => Outcome::Undecided(Trouble::CommandLost(cause)),
         }
     }
 }
@@ -99,6 +102,7 @@ mod tests {
     #[tokio::test]
     async fn exit_status_is_the_result_and_with_misc_dynamic_the_weight() {
         let limit = Duration::from_secs(7);
+        let cause = || Cause("who knows".into());
         let cases = [
             (false, CommandEnd::Exited(0), weight(None)),
             (false, CommandEnd::Exited(1), Outcome::Down(Reason::CommandExited(1))),
@@ -109,6 +113,7 @@ mod tests {
             (true, CommandEnd::Exited(255), weight(Some(WeightAdvice::Absolute(253)))),
             (true, CommandEnd::Killed(9), Outcome::Down(Reason::CommandKilled(9))),
             (true, CommandEnd::TimedOut, Outcome::Down(Reason::CommandTimedOut(limit))),
+            (false, CommandEnd::Lost(cause()), Outcome::Undecided(Trouble::CommandLost(cause()))),
         ];
         for (dynamic, end, outcome) in cases {
             let command = Arc::new(Ends(end.clone()));

@@ -63,6 +63,13 @@ impl FromStr for BytePattern {
     }
 }
 
+/// Value and mask of each byte.
+impl FromIterator<(u8, u8)> for BytePattern {
+    fn from_iter<I: IntoIterator<Item = (u8, u8)>>(bytes: I) -> Self {
+        Self(bytes.into_iter().map(|(value, mask)| (value & mask, mask)).collect())
+    }
+}
+
 /// Value and mask of a digit.
 fn half(digit: u8) -> Option<(u8, u8)> {
     match digit {
@@ -138,6 +145,8 @@ mod tests {
         for (pattern, bytes, difference) in cases {
             assert_eq!(pattern.parse::<BytePattern>().unwrap().difference(bytes), *difference, "{pattern}");
         }
+        let masked: BytePattern = [(0x61, 0xff), (0x6f, 0xf0)].into_iter().collect();
+        assert_eq!(masked, "616x".parse().unwrap());
         for bad in ["6", "6g", "0x1"] {
             assert!(bad.parse::<BytePattern>().is_err(), "{bad}");
         }

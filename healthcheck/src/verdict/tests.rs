@@ -123,7 +123,7 @@ fn fast_recovery_has_no_pause_between_the_pages_of_a_recovering_server() {
 #[test]
 fn command_is_paced_from_its_start_but_retried_after_its_end() {
     let cadence = Cadence { pace: Pace::FromStart, ..cadence(1, 1, Health::Up) };
-    assert_eq!(play(&cadence, 1, "+--"), ["0Ustart", "0Uretry", "0Ddown"]);
+    assert_eq!(play(&cadence, 1, "+---+"), ["0Ustart", "0Uretry", "0Dstart", "0Dstart", "0Ustart"]);
 }
 
 #[test]

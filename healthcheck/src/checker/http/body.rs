@@ -25,7 +25,10 @@ const PATTERN_SIZE: usize = 1 << 20;
 pub struct Pattern {
     source: Arc<str>,
     options: PatternOptions,
-    regex: Regex,
+    /// Shared by all copies, and with it the memory that searches need.
+    regex: Arc<Regex>,
+    /// `$` may also stand before a line break that ends the body, as in Perl.
+    before_final_break: bool,
 }
 
 /// Changes to what a pattern means (`regex_options` and its neighbours).
@@ -54,6 +57,10 @@ pub struct PatternOptions {
     pub end_anchored: bool,
     /// `literal`: no character is special.
     pub literal: bool,
+    /// `dollar_endonly`: `$` does not stand before a line break that ends the body.
+    pub dollar_end_only: bool,
+    /// `firstline`: a match starts in the first line from the first offset on.
+    pub first_line: bool,
 }
 
 /// Whether the pattern has to be there.
@@ -93,16 +100,24 @@ impl Pattern {
             .size_limit(PATTERN_SIZE)
             .dfa_size_limit(PATTERN_SIZE)
             .build()?;
-        Ok(Self { source: source.into(), options, regex })
+        let PatternOptions { literal, multiline, end_anchored, dollar_end_only, .. } = options;
+        let before_final_break =
+            source.contains('$') && !(literal || multiline || end_anchored || dollar_end_only);
+        Ok(Self { source: source.into(), options, regex: Arc::new(regex), before_final_break })
     }
 
     fn found(&self, body: &[u8]) -> bool {
+        self.found_in(body)
+            || self.before_final_break && body.strip_suffix(b"\n").is_some_and(|body| self.found_in(body))
+    }
+
+    fn found_in(&self, body: &[u8]) -> bool {
         let offset = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let min = offset(self.options.min_offset);
-        let max = self.options.max_offset.map_or(usize::MAX, offset);
-        if min > body.len() {
-            return false;
-        }
+        let Some(searched) = body.get(min..) else { return false };
+        let line = || searched.iter().position(|b| *b == b'\n').map_or(usize::MAX, |at| min + at);
+        let last = if self.options.first_line { line() } else { usize::MAX };
+        let max = self.options.max_offset.map_or(usize::MAX, offset).min(last);
         // Of all matches from there on the leftmost is the one that may be early enough.
         self.regex.find_at(body, min).is_some_and(|found| found.start() <= max)
     }
@@ -242,10 +257,33 @@ mod tests {
             ("hello", PatternOptions { end_anchored: true, ..none }, false),
             ("b", PatternOptions { wanted: PatternWanted::Absent, ..none }, false),
             ("c", PatternOptions { wanted: PatternWanted::Absent, ..none }, true),
+            ("a", PatternOptions { first_line: true, ..none }, true),
+            ("b", PatternOptions { first_line: true, ..none }, false),
+            ("b", PatternOptions { first_line: true, min_offset: 8, ..none }, true),
         ];
         for (source, options, good) in cases {
             let page = Page { pattern: pattern(source, options), ..page() };
             assert_eq!(test(&page, &[b"hello a\nb"]).is_ok(), good, "{source} {options:?}");
+        }
+    }
+
+    #[test]
+    fn dollar_may_stand_before_a_final_line_break() {
+        let none = PatternOptions::default();
+        let cases = [
+            ("OK$", none, "OK\n", true),
+            ("OK$", none, "OK", true),
+            ("OK$", none, "OK\n\n", false),
+            ("OK$", none, "OK\r\n", false),
+            ("OK$", PatternOptions { dollar_end_only: true, ..none }, "OK\n", false),
+            ("OK$", PatternOptions { end_anchored: true, ..none }, "OK\n", false),
+            ("OK$", PatternOptions { multiline: true, ..none }, "OK\nmore", true),
+            ("OK$", PatternOptions { wanted: PatternWanted::Absent, ..none }, "OK\n", false),
+            ("^$", none, "\n", true),
+        ];
+        for (source, options, body, good) in cases {
+            let page = Page { pattern: pattern(source, options), ..page() };
+            assert_eq!(test(&page, &[body.as_bytes()]).is_ok(), good, "{source} {options:?} {body:?}");
         }
     }
 
