@@ -49,7 +49,11 @@ const MISC: Defaults = Defaults { retry: 0, ..MOST };
 impl Build<'_> {
     /// By kind in the order of the manual, and within a kind in that of the file.
     pub(super) fn checks(&mut self, rs: &RealServer, of: &Checked<'_>) -> Vec<Check> {
-        let mut checks = Vec::with_capacity(rs.number_of_checks());
+        for check in rs.checks() {
+            self.retry_beside_fall(check);
+            check.host.iter().for_each(|host| self.retry_beside_fall(&host.value));
+        }
+        let mut checks = Vec::with_capacity(rs.checks().count());
         let mut add = |check: &settings::Check, defaults, settings: Option<CheckSettings>| {
             checks.extend(settings.map(|settings| paced(check, check.pace(), settings, defaults, of)));
         };
@@ -89,6 +93,12 @@ impl Build<'_> {
             self.smtp(check, of, &mut checks);
         }
         checks
+    }
+
+    fn retry_beside_fall(&mut self, check: &settings::Check) {
+        if let (Some(retry), Some(_)) = (&check.retry, check.fall) {
+            self.without_effect(retry, "`retry` beside `fall`, which counts the first attempt too");
+        }
     }
 
     fn probe(&mut self, check: &Located<settings::Check>, of: &Checked<'_>) -> Option<Probe> {
@@ -231,7 +241,7 @@ impl Build<'_> {
             paced.log_all_failures =
                 own.log_all_failures.or(c.log_all_failures).unwrap_or(of.log_all_failures);
             paced.rise = count(own.rise.or(c.rise), 1);
-            paced.fall = count(own.fall.or(c.fall), 1);
+            paced.retry = of_fall(own.fall.or(c.fall)).unwrap_or(paced.retry);
             checks.push(paced);
         }
     }
@@ -338,14 +348,18 @@ fn paced(
     Check {
         settings,
         delay_loop,
-        retry: count(pace.retry, defaults.retry),
+        retry: of_fall(c.fall).unwrap_or_else(|| count(pace.retry, defaults.retry)),
         delay_before_retry: pause.unwrap_or(delay_loop),
         warmup: pace.warmup.map_or(delay_loop, |s| s.0),
         rise: count(c.rise, 1),
-        fall: count(c.fall, 1),
         alpha: c.alpha.unwrap_or(of.alpha),
         log_all_failures: c.log_all_failures.unwrap_or(of.log_all_failures),
     }
+}
+
+/// The attempts beside the first one.
+fn of_fall(fall: Option<i64>) -> Option<u32> {
+    fall.map(|_| count(fall, 1).saturating_sub(1))
 }
 
 fn shared(word: &Text) -> Arc<str> {

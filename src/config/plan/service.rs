@@ -50,15 +50,15 @@ pub struct Check {
     pub settings: CheckSettings,
     /// From the end of one check to the next (60 s).
     pub delay_loop: Duration,
-    /// Further attempts before a failure counts (1; DNS 3, MISC 0).
+    /// Further attempts before a failure counts (1; DNS 3, MISC 0). Buoy's own `fall`, which counts the first attempt
+    /// too, goes before it.
     pub retry: u32,
     /// Between those attempts (1 s; HTTP 3 s, DNS `delay_loop`).
     pub delay_before_retry: Duration,
     /// The first check comes within so much, at random (`delay_loop`); zero does not spread.
     pub warmup: Duration,
-    /// Results in a row that make it up again, and down (1, 1).
+    /// Buoy's own: successes in a row that make it up again (1).
     pub rise: u32,
-    pub fall: u32,
     /// Down until it succeeds.
     pub alpha: bool,
     /// Every failed attempt is logged, not the transition alone.

@@ -168,8 +168,8 @@ pub(crate) struct RealServer {
 
 impl RealServer {
     /// Those of SMTP_CHECK may become more, one for each `host`.
-    pub(crate) fn number_of_checks(&self) -> usize {
-        [
+    pub(crate) fn checks(&self) -> impl Iterator<Item = &Check> {
+        let lists = [
             &self.http_get,
             &self.ssl_get,
             &self.tcp_check,
@@ -181,10 +181,8 @@ impl RealServer {
             &self.file_check,
             &self.bfd_check,
             &self.agent_check,
-        ]
-        .map(Vec::len)
-        .iter()
-        .sum()
+        ];
+        lists.into_iter().flatten().map(|check| &check.value)
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -210,7 +208,7 @@ pub(crate) struct Check {
     pub(crate) connect_timeout: Option<Seconds>,
     pub(crate) fwmark: Option<i64>,
     pub(crate) check_vip: Option<Switch>,
-    pub(crate) retry: Option<i64>,
+    pub(crate) retry: Option<Number>,
     pub(crate) delay_before_retry: Option<Seconds>,
     pub(crate) warmup: Option<Seconds>,
     pub(crate) delay_loop: Option<Seconds>,
@@ -254,7 +252,7 @@ impl Check {
     pub(crate) fn pace(&self) -> Pace {
         Pace {
             connect_timeout: self.connect_timeout,
-            retry: self.retry,
+            retry: self.retry.map(|number| number.value),
             delay_before_retry: self.delay_before_retry,
             warmup: self.warmup,
             delay_loop: self.delay_loop,

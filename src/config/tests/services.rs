@@ -434,7 +434,15 @@ fn the_pace_of_checks_is_inherited() {
         assert_eq!((check.delay_before_retry, check.warmup), (seconds(pause), seconds(warmup)), "{text}");
     }
     let check = the_check("TCP_CHECK {\nrise 2\nfall 3\nlog_all_failures\n}");
-    assert_eq!((check.rise, check.fall, check.log_all_failures), (2, 3, true));
+    assert_eq!((check.rise, check.retry, check.log_all_failures), (2, 2, true));
+    assert_eq!(the_check("retry 5\nDNS_CHECK {\nfall 1\n}").retry, 0);
+    let retries = |check: &str, code| {
+        let planned = amended(&checked(check), code).expect("a service");
+        planned.servers[0].checks.iter().map(|check| check.retry).collect::<Vec<_>>()
+    };
+    assert_eq!(retries("TCP_CHECK {\nretry 7\nfall 2\n}", Code::Conflict), [1]);
+    let hosts = "SMTP_CHECK {\nretry 4\nhost {\nfall 9\n}\nhost {\n}\n}";
+    assert_eq!(retries(hosts, Code::Deprecated), [8, 4]);
 }
 
 #[test]
