@@ -18,6 +18,7 @@
 pub mod checks;
 pub mod driver;
 mod pool;
+pub mod probe;
 mod report;
 mod service;
 

@@ -16,6 +16,9 @@ impl Build<'_> {
     pub(super) fn balancing(&mut self, settings: &Settings, routers: &[Router]) -> Balancing {
         let g = &settings.global_defs;
         let ssl = &settings.ssl;
+        if let (Some(key), None) = (&ssl.key, &ssl.certificate) {
+            self.without_effect(key, "a key without a `certificate`");
+        }
         let whole = |words: &Words| if words.is_empty() { FlushOnStop::All } else { FlushOnStop::Services };
         Balancing {
             timeouts: g.lvs_timeouts.as_ref().map(timeouts).unwrap_or_default(),
@@ -34,7 +37,7 @@ impl Build<'_> {
             },
             tls: ClientTls {
                 certificate: ssl.certificate.as_ref().map(text),
-                key: ssl.key.as_ref().map(text),
+                key: ssl.key.as_ref().filter(|_| ssl.certificate.is_some()).map(text),
                 password: ssl.password.as_ref().map(text),
                 ca: ssl.ca.as_ref().map(text),
             },

@@ -189,7 +189,7 @@ pub struct Page {
 }
 
 /// A pattern in a body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct PagePattern {
     pub pattern: Arc<str>,
     /// Success is that it is not there.

@@ -619,6 +619,8 @@ fn what_holds_for_all_services_is_typed() {
     assert_eq!((all.scheduling.rt_priority, all.tls.ca.as_deref()), (Some(20), Some("/ca")));
     assert!(!format!("{all:?}").contains("sEcReT"));
     assert_eq!(balancing("lvs_flush_on_stop", "").flush_on_stop, FlushOnStop::All);
+    let alone = load("SSL {\nkey /key\n}\n");
+    assert_eq!(codes(&alone), [Code::Conflict], "{}", said(&alone));
     let sync = |words: &str| balancing(words, &instance("")).sync_daemon.expect("a daemon");
     let plain = SyncDaemon {
         interface: "eth0".into(),

@@ -1,0 +1,79 @@
+//! Patterns of HTTP checks: those that are equal are compiled once.
+
+use std::collections::HashMap;
+
+use buoy_healthcheck::Cause;
+use buoy_healthcheck::checker::http::{Pattern, PatternOptions, PatternWanted};
+
+use crate::config::plan::PagePattern;
+
+/// What has become of each pattern of a plan.
+#[derive(Debug)]
+pub(super) struct Patterns(HashMap<PagePattern, Result<Pattern, String>>);
+
+impl Patterns {
+    pub(super) fn new<'p>(written: impl Iterator<Item = &'p PagePattern>) -> Self {
+        let mut patterns = HashMap::new();
+        for pattern in written {
+            if !patterns.contains_key(pattern) {
+                patterns.insert(pattern.clone(), compile(pattern));
+            }
+        }
+        Self(patterns)
+    }
+
+    pub(super) fn get(&self, written: &PagePattern) -> Result<Pattern, String> {
+        self.0.get(written).cloned().unwrap_or_else(|| compile(written))
+    }
+}
+
+fn compile(written: &PagePattern) -> Result<Pattern, String> {
+    let mut options = PatternOptions {
+        wanted: if written.no_match { PatternWanted::Absent } else { PatternWanted::Present },
+        min_offset: u64::from(written.min_offset),
+        max_offset: written.max_offset.map(u64::from),
+        ..PatternOptions::default()
+    };
+    for name in &written.options {
+        set(&mut options, name).map_err(|why| format!("regex option `{name}`, which {why}"))?;
+    }
+    Pattern::new(&written.pattern, options)
+        .map_err(|error| format!("regex {:?}: {}", written.pattern, Cause::of(&error)))
+}
+
+/// Takes an option of PCRE2 by its name.
+fn set(options: &mut PatternOptions, name: &str) -> Result<(), &'static str> {
+    match name {
+        "caseless" => options.caseless = true,
+        "multiline" => options.multiline = true,
+        "dotall" => options.dotall = true,
+        "extended" => options.extended = true,
+        "ungreedy" => options.ungreedy = true,
+        "utf" | "ucp" => options.unicode = true,
+        "anchored" => options.anchored = true,
+        "endanchored" => options.end_anchored = true,
+        "literal" => options.literal = true,
+        "dollar_endonly" => options.dollar_end_only = true,
+        "firstline" => options.first_line = true,
+        // They speed a search up or slow it down, forbid what is not used, allow offsets, or are about what no pattern
+        // here can have. None changes what is found.
+        "alt_circumflex"
+        | "alt_verbnames"
+        | "auto_callout"
+        | "dupnames"
+        | "match_unset_backref"
+        | "never_backslash_c"
+        | "never_ucp"
+        | "never_utf"
+        | "no_auto_capture"
+        | "no_auto_possess"
+        | "no_dotstar_anchor"
+        | "no_start_optimize"
+        | "use_offset_limit" => {}
+        "allow_empty_class" | "alt_bsux" => {
+            return Err("gives the pattern another grammar than is known here");
+        }
+        _ => return Err("nobody knows"),
+    }
+    Ok(())
+}
