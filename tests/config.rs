@@ -21,7 +21,6 @@ fn options<'a>() -> LoadOptions<'a> {
         known_interface: &|_| true,
         inspect_scripts: false,
         all_include_checks: false,
-        keep_blocks: true,
     }
 }
 

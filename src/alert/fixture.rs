@@ -70,7 +70,6 @@ pub(crate) fn plan() -> Plan {
         link_delays: BTreeMap::new(),
         services: Vec::new(),
         balancing: Balancing::default(),
-        kept: Vec::new(),
     }
 }
 

@@ -53,7 +53,6 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         known_interface: &known_interface,
         inspect_scripts: true,
         all_include_checks: args.all_config,
-        keep_blocks: false,
     };
     let mut statuses = Vec::new();
     let mut documents = Vec::new();

@@ -20,15 +20,8 @@ use super::write::Syntax;
 /// Checks the whole tree.
 pub(crate) fn check(tree: &mut Tree, syntax: Syntax, sources: &Sources, findings: &mut Findings) {
     let roots: Vec<NodeId> = tree.roots().collect();
-    let mut checker = Checker {
-        tree,
-        syntax,
-        sources,
-        findings,
-        notes: HashSet::new(),
-        defined: HashSet::new(),
-        references: Vec::new(),
-    };
+    let mut checker =
+        Checker { tree, syntax, sources, findings, defined: HashSet::new(), references: Vec::new() };
     checker.words(&roots, &ROOT);
     checker.resolve();
 }
@@ -38,8 +31,6 @@ struct Checker<'a> {
     syntax: Syntax,
     sources: &'a Sources,
     findings: &'a mut Findings,
-    /// Root keywords whose note has been made.
-    notes: HashSet<&'static str>,
     /// Blocks that have a name, by kind.
     defined: HashSet<(&'static str, String)>,
     references: Vec<Reference>,
@@ -139,7 +130,6 @@ impl Checker<'_> {
         };
         let (to, name) = match block.name {
             "FILE_CHECK" => ("track_file", value("track_file")),
-            "BFD_CHECK" => ("bfd_instance", value("name")),
             _ => return,
         };
         let assumed = "the check is not made";
@@ -192,13 +182,6 @@ impl Checker<'_> {
                 self.tree.node_mut(id).ignored = true;
                 return None;
             }
-            Support::Later if stands_alone(keyword) && self.notes.insert(name) => {
-                self.findings.push(Finding::note(
-                    Code::Kept,
-                    span,
-                    format!("`{name}` is checked and kept; this version does not serve it yet"),
-                ));
-            }
             Support::Moot(why) if keyword.instead.is_none() => {
                 let message = format!("`{name}` has no effect here: {why}");
                 self.findings.push(Finding::note(Code::NoEffect, span, message));
@@ -208,7 +191,7 @@ impl Checker<'_> {
                     format!("`{name}` has no effect in TOML, which has no includes and no `$_RANDOM`");
                 self.findings.push(Finding::note(Code::NoEffect, span, message));
             }
-            Support::Later | Support::On | Support::Moot(_) | Support::Reader => {}
+            Support::On | Support::Moot(_) | Support::Reader => {}
         }
         if let Some(instead) = keyword.instead {
             let message = format!("`{name}` is an old word; today one writes {instead}");
@@ -261,10 +244,8 @@ impl Checker<'_> {
             Content::Words(_) => self.words(&children, block),
             Content::Entries(entries) => self.entries(&children, entries),
         }
-        if keyword.support == Support::Later {
-            self.completeness(id, block);
-            self.refer(id, block);
-        }
+        self.completeness(id, block);
+        self.refer(id, block);
     }
 
     /// What stands before the brace; `false` when the block cannot be used.
@@ -390,7 +371,6 @@ impl Checker<'_> {
             "url" => &[(&["path"], "no `path`", "/")],
             "MISC_CHECK" => &[(&["misc_path"], "no `misc_path`", "the check is not made")],
             "FILE_CHECK" => &[(&["track_file"], "no `track_file`", "the check is not made")],
-            "BFD_CHECK" => &[(&["name"], "no `name`", "the check is not made")],
             _ => &[],
         };
         let mut found = Vec::new();
@@ -680,17 +660,4 @@ fn seconds(word: &str, min: u64, max: u64) -> Option<Problem> {
         });
     }
     trailing.then(|| Problem::trailing(value::format_seconds(duration)))
-}
-
-/// Whether the keyword is one of those outside of any block or of `global_defs`; the words inside a block that is
-/// kept go without saying.
-fn stands_alone(keyword: &'static Keyword) -> bool {
-    let is_in = |block: &'static Block| {
-        block.find(keyword.name).is_some_and(|(_, found)| std::ptr::eq(found, keyword))
-    };
-    let global = ROOT.find("global_defs").and_then(|(_, global)| match global.form {
-        Form::Block(block) => Some(block),
-        _ => None,
-    });
-    is_in(&ROOT) || global.is_some_and(is_in)
 }

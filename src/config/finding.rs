@@ -57,8 +57,6 @@ pub enum Code {
     Deprecated,
     /// Known to keepalived, without effect in this version.
     NotSupported,
-    /// Checked and kept for a part of Buoy that is still to come.
-    Kept,
     /// A word of the LVS-FNAT or DPVS forks of keepalived.
     ForkWord,
     /// A name that nothing in the configuration carries.

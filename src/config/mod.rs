@@ -9,7 +9,6 @@ mod check;
 mod diagnostic;
 mod edit;
 mod finding;
-pub mod kept;
 pub mod plan;
 mod reader;
 mod schema;
@@ -47,8 +46,6 @@ pub struct LoadOptions<'a> {
     pub inspect_scripts: bool,
     /// Every include insists on what it names, whatever its keyword and `include_check` say (`-e`).
     pub all_include_checks: bool,
-    /// Fill `Plan::kept`; whoever wants only the findings saves the time.
-    pub keep_blocks: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -59,7 +56,6 @@ impl Default for LoadOptions<'_> {
             known_interface: &interface_exists,
             inspect_scripts: true,
             all_include_checks: false,
-            keep_blocks: true,
         }
     }
 }
@@ -145,7 +141,7 @@ impl Loaded {
         match settings::read(tree, sources) {
             Ok(settings) => {
                 let services = settings::virtual_servers(tree, sources);
-                let (mut plan, edits) = build::plan(&settings, services, options, findings);
+                let (plan, edits) = build::plan(&settings, services, options, findings);
                 if options.strict || plan.global.config_strict {
                     findings.make_errors(|_| true);
                 } else if in_toml {
@@ -153,9 +149,6 @@ impl Loaded {
                 }
                 if findings.worst() < Some(Severity::Error) {
                     edits.apply(tree, sources);
-                    if options.keep_blocks {
-                        plan.kept = write::kept(tree, sources);
-                    }
                     self.plan = Some(plan);
                 }
             }

@@ -16,7 +16,6 @@ pub use self::service::{
     Balancing, Check, CheckSettings, ClientTls, DnsType, FlushOnStop, HttpCheck, HttpVersion, Page,
     PagePattern, Probe, RealServer, ReplyByte, SyncDaemon, UdpCheck, VirtualServer,
 };
-use crate::config::kept::Kept;
 use crate::host::desired::{Address, Route, Rule};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,8 +38,6 @@ pub struct Plan {
     /// In configured order; no two of them share an address or a mark.
     pub services: Vec<VirtualServer>,
     pub balancing: Balancing,
-    /// Words that have no value here yet and are kept as they are written.
-    pub kept: Vec<Kept>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

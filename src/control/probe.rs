@@ -110,7 +110,6 @@ impl Probes {
                 let rule = FileRule { weight: *weight, reverse: *reverse };
                 Probe::File(FileCheck { path: Arc::clone(path), rule, deadlines: Deadlines::default() })
             }
-            plan::CheckSettings::Bfd { session } => Probe::External(Arc::clone(session)),
             plan::CheckSettings::Agent { probe, send } => Probe::Agent(AgentCheck {
                 target: target(probe),
                 deadlines: deadlines(probe),
@@ -195,7 +194,6 @@ fn cadence(check: &plan::Check) -> Cadence {
         | plan::CheckSettings::Dns { .. }
         | plan::CheckSettings::Udp(_)
         | plan::CheckSettings::Ping { .. }
-        | plan::CheckSettings::Bfd { .. }
         | plan::CheckSettings::Agent { .. } => usual,
     }
 }

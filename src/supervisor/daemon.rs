@@ -1,16 +1,20 @@
 //! The running daemon: its loop, its reload, its end.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use buoy_vrrp::State;
 use buoy_vrrp::driver::{Command, Driver, DriverHandle, Event, Snapshot};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::balancing::{self, Balancing};
 use super::election_thread::{self, Hands, NEWS};
 use super::host_link::HostLink;
 use super::host_thread::{self, Follow, Orders};
@@ -25,6 +29,7 @@ use crate::child;
 use crate::cli::{RunArgs, status};
 use crate::config::plan::{Plan, Timed};
 use crate::config::{self, Loaded, Severity};
+use crate::control::{self, Service};
 use crate::host::{HostConfig, Vmacs};
 use crate::planted_panic::PlantedPanic;
 use crate::track;
@@ -86,6 +91,7 @@ struct Daemon {
     election: DriverHandle,
     link: Arc<HostLink>,
     orders: Arc<Orders>,
+    balancing: Balancing,
     news: mpsc::Receiver<Event>,
     /// The election has handed everything over.
     stopped: Arc<Notify>,
@@ -99,8 +105,8 @@ struct Daemon {
     server: Arc<Server>,
     control_part: Part,
     election_ended: oneshot::Receiver<String>,
-    election_thread: std::thread::JoinHandle<()>,
-    host_thread: std::thread::JoinHandle<()>,
+    election_thread: JoinHandle<()>,
+    host_thread: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -119,8 +125,15 @@ impl Daemon {
         let link = Arc::new(HostLink::default());
         let (news_in, news) = mpsc::channel(NEWS);
         let (stopped, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let hands =
-            Hands::new(Arc::clone(&link), alerts.clone(), news_in, Arc::clone(&stopped), Arc::clone(&gone));
+        let mut balancing = Balancing::new(alerts.clone(), restarts.clone());
+        let hands = Hands::new(
+            Arc::clone(&link),
+            alerts.clone(),
+            balancing.roles(),
+            news_in,
+            Arc::clone(&stopped),
+            Arc::clone(&gone),
+        );
         let (driver, election) = Driver::new(hands).context("cannot prepare the election")?;
         let (ended, election_ended) = oneshot::channel();
         let election_thread = election_thread::start(driver, plan.global.scheduling.clone(), ended)?;
@@ -134,11 +147,15 @@ impl Daemon {
         let track_panic = PlantedPanic::default();
         let tracked = start_tracking(&plan, &election, track_panic.clone());
         tracked.remember_home(home);
+        // Before the election starts, so that no change of role is missed, and forwarding is there before the addresses.
+        balancing.follow(&plan)?;
+        balancing.roles().follow(plan.balancing.sync_daemon.as_ref(), false, 0);
         let orders = Arc::new(Orders::default());
         let shared = host_thread::Shared {
             link: Arc::clone(&link),
             orders: Arc::clone(&orders),
             election: election.clone(),
+            presence: balancing.presence(),
             restarts: restarts.clone(),
         };
         let follow =
@@ -164,10 +181,13 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             configuration = %path.display(),
             instances = plan.routers.len(),
+            virtual_servers = plan.services.len(),
             "Buoy runs"
         );
-        if plan.routers.is_empty() {
-            tracing::warn!("the configuration has no vrrp_instance: nothing to do until a reload brings one");
+        if plan.routers.is_empty() && plan.services.is_empty() {
+            tracing::warn!(
+                "the configuration has neither vrrp_instance nor virtual_server: nothing to do until a reload brings one"
+            );
         }
         if args.detached {
             process::announce_detached()?;
@@ -187,6 +207,7 @@ impl Daemon {
             election,
             link,
             orders,
+            balancing,
             news,
             stopped,
             gone,
@@ -198,7 +219,7 @@ impl Daemon {
             control_part,
             election_ended,
             election_thread,
-            host_thread,
+            host_thread: Some(host_thread),
         })
     }
 
@@ -268,8 +289,12 @@ impl Daemon {
             "alerts" => self.alerts.plant_panic(),
             "tracking" => self.track_panic.plant(),
             "control socket" => self.control_part.plant_panic(),
+            "virtual servers" => self.balancing.plant_panic_in_plane(),
+            "health checks" => self.balancing.plant_panic_in_checks(),
             _ => {
-                let message = "parts are host, alerts, tracking, control socket".to_owned();
+                let message =
+                    "parts are host, alerts, tracking, control socket, virtual servers, health checks";
+                let message = message.to_owned();
                 return Reply::Refused { message };
             }
         }
@@ -357,7 +382,8 @@ impl Daemon {
         };
         // keepalived runs with nothing to run too; but a file without a single statement is one that was being written
         // when it was read, or that a full disk has left behind.
-        if empty && !self.keyed.plan.routers.is_empty() {
+        let runs = !self.keyed.plan.routers.is_empty() || !self.keyed.plan.services.is_empty();
+        if empty && runs {
             return Err("the file is empty; to run nothing, stop the daemon".to_owned());
         }
         let now = &self.keyed.plan.global;
@@ -389,6 +415,7 @@ impl Daemon {
         }
         set_items(&self.link, &next, &vmacs);
         self.tracked.apply(&plan);
+        let virtual_servers = self.balance(&plan).await?;
         let follow = Follow { plan, vmacs, keys: next.keys.clone(), delay: Duration::ZERO };
         self.orders.follow(follow, difference.added.clone());
         let more = other_changes(&self.keyed.plan, &next.plan);
@@ -399,11 +426,53 @@ impl Daemon {
         };
         self.keyed = next;
         Ok(format!(
-            "{} instances added, {} changed, {} removed{more}{restart}",
+            "{} instances added, {} changed, {} removed{virtual_servers}{more}{restart}",
             difference.added.len(),
             difference.changed,
             difference.removed
         ))
+    }
+
+    /// Goes over to the virtual servers of a plan; what that comes to, as a part of the sentence about a reload.
+    async fn balance(&mut self, plan: &Arc<Plan>) -> Result<String> {
+        let old = Arc::clone(&self.keyed.plan);
+        let services = |plan: &Plan| plan.services.iter().map(|service| service.service.clone()).collect();
+        let (before, after): (Vec<Service>, Vec<Service>) = (services(&old), services(plan));
+        let changes = if before == after || !self.balancing.is_running() {
+            None
+        } else {
+            self.balancing.desk().preview(after.clone()).await.ok()
+        };
+        self.balancing.follow(plan)?;
+        self.follow_sync_role(plan).await?;
+        let changed = before != after || old.services != plan.services;
+        Ok(match (changed, changes) {
+            (false, _) => String::new(),
+            (true, Some(changes)) => {
+                format!("; {} virtual servers, {} changes to IPVS", after.len(), changes.len())
+            }
+            (true, None) => format!("; {} virtual servers", after.len()),
+        })
+    }
+
+    /// Tells the sync daemon what the instance is that it follows from now on.
+    async fn follow_sync_role(&self, plan: &Plan) -> Result<()> {
+        let daemon = plan.balancing.sync_daemon.as_ref();
+        let roles = self.balancing.roles();
+        let instance = daemon.and_then(|daemon| daemon.instance.as_ref());
+        loop {
+            let heard = roles.heard();
+            let master = match instance {
+                None => false,
+                Some(name) => {
+                    let routers = self.snapshot().await?.routers;
+                    routers.iter().any(|router| router.name == *name && router.state == State::Master)
+                }
+            };
+            if roles.follow(daemon, master, heard) {
+                return Ok(());
+            }
+        }
     }
 
     /// A removed router holds nothing any more: virtual MACs that no other needs may go.
@@ -443,7 +512,11 @@ impl Daemon {
     fn summary(&self) -> String {
         let plan = &self.keyed.plan;
         let refused = if self.reload_refused { "; last reload refused" } else { "" };
-        format!("{} instances, {}{refused}", plan.routers.len(), self.path.display())
+        let services = match plan.services.len() {
+            0 => String::new(),
+            count => format!("{count} virtual servers, "),
+        };
+        format!("{} instances, {services}{}{refused}", plan.routers.len(), self.path.display())
     }
 
     /// Orderly stop: resign and hand over, take everything out of the kernel, tell whoever wants to know.
@@ -471,12 +544,14 @@ impl Daemon {
                 }
             }
             self.link.handle().stop();
-            let gone = tokio::task::spawn_blocking(move || self.host_thread.join());
+            let host_thread = self.host_thread.take();
+            let gone = tokio::task::spawn_blocking(move || host_thread.map(JoinHandle::join));
             let patience = self.keyed.plan.global.child_wait_time;
             if tokio::time::timeout(patience, gone).await.is_err() {
                 tracing::error!("the host thread did not finish; leases of addresses run out by themselves");
             }
         }
+        self.stop_balancing().await;
         self.alerts.shutdown(LAST_ALERTS).await;
         // It may have ended already, and has nothing left to wait for.
         let _ended = self.election.tell(Command::Quit);
@@ -484,6 +559,45 @@ impl Daemon {
         run_once("shutdown_script", self.keyed.plan.global.shutdown_script.as_ref()).await;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// After the addresses have gone, for until then clients come here.
+    async fn stop_balancing(&mut self) {
+        if !self.balancing.is_running() {
+            return;
+        }
+        let plan = Arc::clone(&self.keyed.plan);
+        if plan.services.iter().any(|service| service.omega) {
+            match self.balancing.desk().report().await {
+                Ok(report) => self.tell_omega(&plan, &report.status),
+                Err(error) => tracing::error!("omega: nobody is told: {error:#}"),
+            }
+        }
+        let farewell = balancing::farewell(&plan, self.args.dont_release_ipvs);
+        self.balancing.stop(farewell, plan.global.child_wait_time).await;
+    }
+
+    /// `omega`: what served until now is told to be down.
+    fn tell_omega(&self, plan: &Plan, status: &control::driver::Status) {
+        let names: BTreeSet<&Arc<str>> = plan
+            .services
+            .iter()
+            .filter(|service| service.omega)
+            .map(|service| &service.service.name)
+            .collect();
+        for (service, quorum, servers) in status.services.iter().filter(|(s, ..)| names.contains(&s.name)) {
+            for server in servers.iter().filter(|server| server.up) {
+                self.alerts.server(
+                    Arc::clone(&service.name),
+                    server.server.id,
+                    false,
+                    "shutting down".into(),
+                );
+            }
+            if *quorum {
+                self.alerts.quorum(Arc::clone(&service.name), false, "shutting down".into());
+            }
+        }
     }
 
     /// `-V`: addresses stay, for ever, and the peers hear nothing.
@@ -528,9 +642,9 @@ fn other_changes(old: &Plan, new: &Plan) -> &'static str {
         track_groups,
         garp_groups,
         link_delays,
-        services,
+        // Told apart.
+        services: _,
         balancing,
-        kept,
     } = old;
     let others = *global != new.global
         || *scripts != new.scripts
@@ -542,9 +656,7 @@ fn other_changes(old: &Plan, new: &Plan) -> &'static str {
         || *track_groups != new.track_groups
         || *garp_groups != new.garp_groups
         || *link_delays != new.link_delays
-        || *services != new.services
-        || *balancing != new.balancing
-        || *kept != new.kept;
+        || *balancing != new.balancing;
     match (groups, others) {
         (false, false) => "",
         (true, false) => "; sync groups changed",

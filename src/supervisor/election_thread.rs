@@ -6,16 +6,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use buoy_vrrp::Reason;
 use buoy_vrrp::driver::{Driver, Effects, Event};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::unistd::Pid;
-use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::balancing::Roles;
 use super::host_link::HostLink;
+use super::privileges;
 use crate::alert::{self, Dispatcher};
 use crate::config::plan::Scheduling;
 
@@ -28,6 +23,7 @@ pub(super) const NEWS: usize = 1024;
 pub(super) struct Hands {
     link: Arc<HostLink>,
     alerts: Dispatcher,
+    roles: Roles,
     news: mpsc::Sender<Event>,
     stopped: Arc<Notify>,
     gone: Arc<Notify>,
@@ -39,11 +35,12 @@ impl Hands {
     pub(super) fn new(
         link: Arc<HostLink>,
         alerts: Dispatcher,
+        roles: Roles,
         news: mpsc::Sender<Event>,
         stopped: Arc<Notify>,
         gone: Arc<Notify>,
     ) -> Self {
-        Self { link, alerts, news, stopped, gone }
+        Self { link, alerts, roles, news, stopped, gone }
     }
 }
 
@@ -66,7 +63,10 @@ impl Effects for Hands {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Transition(transition) => self.alerts.transition(transition),
+            Event::Transition(transition) => {
+                self.roles.handle_transition(&transition);
+                self.alerts.transition(transition);
+            }
             Event::PriorityChanged { name: instance, state, from, priority, cause } => {
                 self.alerts.notify(alert::Event::PriorityChanged { instance, state, priority, from, cause });
             }
@@ -98,7 +98,11 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("election".into())
         .spawn(move || {
-            prepare(&scheduling);
+            // The default of 50 µs would make every wait that much longer.
+            if let Err(error) = nix::sys::prctl::set_timerslack(1) {
+                tracing::debug!(%error, "timer slack");
+            }
+            privileges::take("vrrp", &scheduling);
             let run = std::panic::AssertUnwindSafe(|| driver.run());
             let why = match std::panic::catch_unwind(run) {
                 Ok(Ok(())) => String::new(),
@@ -108,41 +112,6 @@ pub(super) fn start(
             let _gone = ended.send(why);
         })
         .context("cannot start the election thread")
-}
-
-/// Timely wake-ups and, where asked for and permitted, privileges.
-fn prepare(scheduling: &Scheduling) {
-    // The default of 50 µs would make every wait that much longer.
-    if let Err(error) = nix::sys::prctl::set_timerslack(1) {
-        tracing::debug!(%error, "timer slack");
-    }
-    if let Some(nice) = scheduling.nice
-        // Without a process it is about the calling thread.
-        && let Err(error) = rustix::process::setpriority_process(None, nice.into())
-    {
-        tracing::warn!(nice, %error, "vrrp_priority: the nice value is not set (CAP_SYS_NICE)");
-    }
-    if let Some(priority) = scheduling.rt_priority {
-        let value = ThreadPriorityValue::try_from(priority).unwrap_or(ThreadPriorityValue::MIN);
-        let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
-        let set =
-            set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(value), policy);
-        if let Err(error) = set {
-            tracing::warn!(priority, ?error, "vrrp_rt_priority: no real-time scheduling (CAP_SYS_NICE)");
-        }
-    }
-    if scheduling.no_swap
-        && let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
-    {
-        tracing::warn!(%error, "vrrp_no_swap: memory is not locked (CAP_IPC_LOCK)");
-    }
-    if !scheduling.cpu_affinity.is_empty() {
-        let mut cpus = CpuSet::new();
-        let set = scheduling.cpu_affinity.iter().try_for_each(|cpu| cpus.set(*cpu));
-        if let Err(error) = set.and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus)) {
-            tracing::warn!(%error, "vrrp_cpu_affinity");
-        }
-    }
 }
 
 /// Writes news into the log, one line each.

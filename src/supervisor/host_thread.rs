@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use buoy_vrrp::driver::{Command, DriverHandle};
 use tokio::sync::{Notify, oneshot};
 
+use super::balancing::Presence;
 use super::extra_announcements::ExtraAnnouncements;
 use super::host_link::HostLink;
 use super::parts::Restarts;
@@ -73,6 +74,7 @@ pub(super) struct Shared {
     pub(super) link: Arc<HostLink>,
     pub(super) orders: Arc<Orders>,
     pub(super) election: DriverHandle,
+    pub(super) presence: Arc<Presence>,
     pub(super) restarts: Restarts,
 }
 
@@ -177,6 +179,7 @@ async fn run(
     let mut extra = ExtraAnnouncements::default();
     let flow = host.step()?;
     tell(shared, watch.refresh(host.links(), Instant::now()))?;
+    shared.presence.look(host.links());
     tell(shared, [Command::Start { delay: current.delay }])?;
     if let Some(ready) = ready.take() {
         let _gone = ready.send(Ok(()));
@@ -219,6 +222,7 @@ async fn run(
         if moved || watch.poll_timeout().into_iter().chain(look_at).any(|at| at <= now) {
             look_at = None;
             tell(shared, watch.refresh(host.links(), now))?;
+            shared.presence.look(host.links());
         }
         tell(shared, start.map(|delay| Command::Start { delay }))?;
         tell(shared, lost.into_iter().map(|(key, item)| Command::ItemLost { key, item }))?;

@@ -4,12 +4,15 @@
 //! main thread      this module's loop: signals, control socket, reload; tasks: alerts, tracking, control socket
 //! election thread  the VRRP driver: sockets and timers, nothing else; told through a bounded queue
 //! host thread      netlink, announcements, the watch over interfaces; told what to hold, level-triggered
+//! checks thread    health checks of real servers; there is one when there are virtual servers, as of the next
+//! ipvs thread      the reconciler and the kernel's IPVS; told settings and health, level-triggered
 //! ```
 //!
 //! The election waits for nobody. Alerts, tracking, the control socket and the host may panic: they are reported
 //! and started again. The election itself may not: if it ends, so does the daemon, and the leases of its addresses
 //! run out.
 
+mod balancing;
 mod calls;
 mod daemon;
 mod election_thread;
@@ -18,6 +21,7 @@ mod host_link;
 mod host_thread;
 mod panic_report;
 mod parts;
+mod privileges;
 mod process;
 mod readings;
 mod reload;
@@ -33,7 +37,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::cli::{RunArgs, check};
-use crate::config::plan::{LogFormat, Plan};
+use crate::config::plan::{Balancing, LogFormat, Plan};
 use crate::config::{self, LoadOptions, Loaded, Severity};
 use crate::log::{self, Facility, LogOptions};
 use crate::track;
@@ -148,11 +152,12 @@ fn load(path: &Path, args: &RunArgs) -> Loaded {
         ..LoadOptions::default()
     };
     let mut loaded = config::load(path, &options);
-    if args.check
-        && !args.vrrp
-        && let Some(plan) = &mut loaded.plan
-    {
-        leave_vrrp_to_another(plan);
+    if let Some(plan) = &mut loaded.plan {
+        match (args.vrrp, args.check) {
+            (true, false) => leave_balancing_to_another(plan),
+            (false, true) => leave_vrrp_to_another(plan),
+            (true, true) | (false, false) => {}
+        }
     }
     loaded
 }
@@ -167,6 +172,14 @@ fn leave_vrrp_to_another(plan: &mut Plan) {
     plan.static_addresses.clear();
     plan.static_routes.clear();
     plan.static_rules.clear();
+    plan.balancing.sync_daemon.take_if(|daemon| daemon.instance.is_some());
+}
+
+/// `-P`: another process is to do all that keepalived's checker process does.
+fn leave_balancing_to_another(plan: &mut Plan) {
+    plan.services.clear();
+    let sync_daemon = plan.balancing.sync_daemon.take().filter(|daemon| daemon.instance.is_some());
+    plan.balancing = Balancing { sync_daemon, ..Balancing::default() };
 }
 
 /// `config_save_dir`: what was read, with everything included and expanded, in one file for each reading.
@@ -268,12 +281,7 @@ fn tell_unsupported(args: &RunArgs) {
             args.core_dump || args.core_dump_pattern.is_some(),
             "-m/-M (core dumps: set the limit of the service)",
         ),
-        (args.dont_release_ipvs, "-I (IPVS)"),
         (args.address_monitoring, "-a (address log of the checkers)"),
-        (
-            args.check,
-            "-C (VRRP is left to another process, and this version has no health checkers: nothing to do)",
-        ),
     ];
     for (_, option) in unsupported.iter().filter(|(given, _)| *given) {
         tracing::warn!(option, "keepalived option without effect in this version");

@@ -81,10 +81,6 @@ impl Build<'_> {
         for check in &rs.file_check {
             add(&check.value, MOST, self.file_check(check));
         }
-        for check in &rs.bfd_check {
-            let session = check.value.name.as_ref().map(|name| Arc::clone(&name.value));
-            add(&check.value, MOST, session.map(|session| CheckSettings::Bfd { session }));
-        }
         for check in &rs.agent_check {
             let send = check.value.send.as_ref().map(|text| Arc::clone(&text.value));
             add(&check.value, MOST, self.probe(check, of).map(|probe| CheckSettings::Agent { probe, send }));
@@ -206,9 +202,6 @@ impl Build<'_> {
 
     fn pattern(&mut self, url: &settings::Page) -> Option<PagePattern> {
         let offset = |number: Option<Located<i64>>| number.and_then(|n| u32::try_from(n.value).ok());
-        if let Some(stack) = url.regex_stack.as_ref().and_then(|words| words.first()) {
-            self.without_effect(stack, "`regex_stack`: patterns need no stack of a given size here");
-        }
         let Some(regex) = &url.regex else {
             let message = "a setting of a `regex`, and there is none";
             url.regex_no_match.iter().for_each(|word| self.without_effect(word, message));

@@ -134,7 +134,6 @@ impl Build<'_> {
             link_delays: self.link_delays(&settings.interface_up_down_delays),
             services,
             balancing,
-            kept: Vec::new(),
         }
     }
 

@@ -103,10 +103,6 @@ pub enum CheckSettings {
         weight: i32,
         reverse: bool,
     },
-    /// A BFD session is up.
-    Bfd {
-        session: Arc<str>,
-    },
     /// HAProxy's agent protocol.
     Agent {
         probe: Probe,
@@ -126,7 +122,7 @@ impl CheckSettings {
             | Self::Agent { probe, .. } => Some(probe),
             Self::Http(http) => Some(&http.probe),
             Self::Udp(udp) => Some(&udp.probe),
-            Self::Misc { .. } | Self::File { .. } | Self::Bfd { .. } => None,
+            Self::Misc { .. } | Self::File { .. } => None,
         }
     }
 }

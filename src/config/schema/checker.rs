@@ -2,32 +2,32 @@
 
 use super::global::{SECOND, at_most, number};
 use super::vrrp::user;
-use super::{Block, Complaint, Form, Keyword, Title, bad, later, many, off, old};
+use super::{Block, Complaint, Form, Keyword, Title, bad, many, moot, off, old, on};
 use Form::{Bool, ChoiceAnyCase, Flag, Int, Ip, OptText, Script, Seconds, Text, Texts, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
 
 /// Defaults that travel from a virtual server to its real servers and their checks.
 pub(super) const RETRIES: &[Keyword] = &[
-    later("connect_timeout", Seconds(1, 4_294 * SECOND)),
-    later("retry", Int(1, MAX_U32)),
-    later("delay_before_retry", Seconds(0, 4_294 * SECOND)),
-    later("warmup", Seconds(0, 4_294 * SECOND)),
+    on("connect_timeout", Seconds(1, 4_294 * SECOND)),
+    on("retry", Int(1, MAX_U32)),
+    on("delay_before_retry", Seconds(0, 4_294 * SECOND)),
+    on("warmup", Seconds(0, 4_294 * SECOND)),
 ];
 
 pub(super) const CHECKERS: &[Keyword] = &[
-    many(later("HTTP_GET", Form::Block(&HTTP_GET))),
-    many(later("SSL_GET", Form::Block(&SSL_GET))),
-    many(later("TCP_CHECK", Form::Block(&TCP_CHECK))),
-    many(later("SMTP_CHECK", Form::Block(&SMTP_CHECK))),
-    many(later("DNS_CHECK", Form::Block(&DNS_CHECK))),
-    many(later("MISC_CHECK", Form::Block(&MISC_CHECK))),
-    many(later("UDP_CHECK", Form::Block(&UDP_CHECK))),
-    many(later("PING_CHECK", Form::Block(&PING_CHECK))),
-    many(later("FILE_CHECK", Form::Block(&FILE_CHECK))),
-    many(later("BFD_CHECK", Form::Block(&BFD_CHECK))),
+    many(on("HTTP_GET", Form::Block(&HTTP_GET))),
+    many(on("SSL_GET", Form::Block(&SSL_GET))),
+    many(on("TCP_CHECK", Form::Block(&TCP_CHECK))),
+    many(on("SMTP_CHECK", Form::Block(&SMTP_CHECK))),
+    many(on("DNS_CHECK", Form::Block(&DNS_CHECK))),
+    many(on("MISC_CHECK", Form::Block(&MISC_CHECK))),
+    many(on("UDP_CHECK", Form::Block(&UDP_CHECK))),
+    many(on("PING_CHECK", Form::Block(&PING_CHECK))),
+    many(on("FILE_CHECK", Form::Block(&FILE_CHECK))),
+    many(off("BFD_CHECK", Form::Block(&BFD_CHECK))),
     // Buoy's own.
-    many(later("AGENT_CHECK", Form::Block(&AGENT_CHECK))),
+    many(on("AGENT_CHECK", Form::Block(&AGENT_CHECK))),
 ];
 
 static HTTP_GET: Block = Block::words("HTTP_GET", Title::None, &[CONNECT, EVERY, HTTP]);
@@ -41,12 +41,10 @@ static PING_CHECK: Block = Block::words("PING_CHECK", Title::None, &[CONNECT, EV
 static FILE_CHECK: Block = Block::words(
     "FILE_CHECK",
     Title::None,
-    &[&[later("track_file", Text), later("weight", Form::Weight(0x7fff_ffff))]],
+    &[&[on("track_file", Text), on("weight", Form::Weight(0x7fff_ffff))]],
 );
-static BFD_CHECK: Block =
-    Block::words("BFD_CHECK", Title::None, &[&[later("name", Text), later("alpha", Bool)]]);
-static AGENT_CHECK: Block =
-    Block::words("AGENT_CHECK", Title::None, &[CONNECT, EVERY, &[later("send", Text)]]);
+static BFD_CHECK: Block = Block::words("BFD_CHECK", Title::None, &[&[off("name", Text), off("alpha", Bool)]]);
+static AGENT_CHECK: Block = Block::words("AGENT_CHECK", Title::None, &[CONNECT, EVERY, &[on("send", Text)]]);
 static URL: Block = Block::words("url", Title::None, &[PAGE]);
 static HOST: Block = Block::words("host", Title::None, &[CONNECT, EVERY]);
 
@@ -73,74 +71,74 @@ pub(super) static BFD_INSTANCE: Block = Block::words(
 );
 
 const CONNECT: &[Keyword] = &[
-    later("connect_ip", Ip),
-    later("connect_port", Int(1, 65_535)),
-    later("bindto", Ip),
-    later("bind_port", Int(1, 65_535)),
-    later("bind_if", Text),
-    later("connect_timeout", Seconds(1, 4_294 * SECOND)),
-    later("fwmark", Int(0, MAX_U32)),
+    on("connect_ip", Ip),
+    on("connect_port", Int(1, 65_535)),
+    on("bindto", Ip),
+    on("bind_port", Int(1, 65_535)),
+    on("bind_if", Text),
+    on("connect_timeout", Seconds(1, 4_294 * SECOND)),
+    on("fwmark", Int(0, MAX_U32)),
     // Buoy's own.
-    later("check_vip", Flag),
+    on("check_vip", Flag),
 ];
 
 const EVERY: &[Keyword] = &[
-    later("retry", Int(0, MAX_U32)),
-    later("delay_before_retry", Seconds(0, 4_294 * SECOND)),
-    later("warmup", Seconds(0, 4_294 * SECOND)),
-    later("delay_loop", Seconds(1, 4_294 * SECOND)),
-    later("alpha", Bool),
-    later("log_all_failures", Bool),
+    on("retry", Int(0, MAX_U32)),
+    on("delay_before_retry", Seconds(0, 4_294 * SECOND)),
+    on("warmup", Seconds(0, 4_294 * SECOND)),
+    on("delay_loop", Seconds(1, 4_294 * SECOND)),
+    on("alpha", Bool),
+    on("log_all_failures", Bool),
     // Buoy's own.
-    later("rise", Int(1, MAX_U32)),
-    later("fall", Int(1, MAX_U32)),
+    on("rise", Int(1, MAX_U32)),
+    on("fall", Int(1, MAX_U32)),
 ];
 
 const HTTP: &[Keyword] = &[
-    old(later("nb_get_retry", Int(0, MAX_U32)), "retry"),
-    later("virtualhost", Text),
-    later("http_protocol", ChoiceAnyCase(&["1.0", "1.0C", "1.1"])),
-    later("enable_sni", Bool),
-    later("sni_name", OptText),
-    later("fast_recovery", Bool),
-    later("tls_compliant", Bool),
-    many(later("url", Form::Block(&URL))),
+    old(on("nb_get_retry", Int(0, MAX_U32)), "retry"),
+    on("virtualhost", Text),
+    on("http_protocol", ChoiceAnyCase(&["1.0", "1.0C", "1.1"])),
+    on("enable_sni", Bool),
+    on("sni_name", OptText),
+    on("fast_recovery", Bool),
+    on("tls_compliant", Bool),
+    many(on("url", Form::Block(&URL))),
 ];
 
 const PAGE: &[Keyword] = &[
-    later("path", Text),
-    later("digest", Words(digest)),
-    later("status_code", Words(status_codes)),
-    later("virtualhost", Text),
-    later("regex", Text),
-    later("regex_no_match", Flag),
-    later("regex_options", Texts),
-    later("regex_min_offset", Int(0, MAX_U32)),
-    later("regex_max_offset", Int(0, MAX_U32)),
-    later("regex_stack", Words(two_numbers)),
-    later("tls_compliant", Bool),
+    on("path", Text),
+    on("digest", Words(digest)),
+    on("status_code", Words(status_codes)),
+    on("virtualhost", Text),
+    on("regex", Text),
+    on("regex_no_match", Flag),
+    on("regex_options", Texts),
+    on("regex_min_offset", Int(0, MAX_U32)),
+    on("regex_max_offset", Int(0, MAX_U32)),
+    moot("regex_stack", Words(two_numbers), "patterns need no stack of a given size"),
+    on("tls_compliant", Bool),
 ];
 
 const SMTP: &[Keyword] =
-    &[later("helo_name", Text), many(old(later("host", Form::Block(&HOST)), "a check for each host"))];
+    &[on("helo_name", Text), many(old(on("host", Form::Block(&HOST)), "a check for each host"))];
 
 const DNS: &[Keyword] = &[
-    later("type", ChoiceAnyCase(&["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA", "RRSIG", "DNSKEY"])),
-    later("name", Text),
+    on("type", ChoiceAnyCase(&["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA", "RRSIG", "DNSKEY"])),
+    on("name", Text),
 ];
 
 const MISC: &[Keyword] = &[
-    later("misc_path", Script),
-    later("misc_timeout", Int(0, 4_294)),
-    later("misc_dynamic", Flag),
-    later("user", Words(user)),
+    on("misc_path", Script),
+    on("misc_timeout", Int(0, 4_294)),
+    on("misc_dynamic", Flag),
+    on("user", Words(user)),
 ];
 
 const UDP: &[Keyword] = &[
-    later("payload", Words(hex)),
-    later("require_reply", Form::OptWords(hex)),
-    later("min_reply_length", Int(0, 65_535)),
-    later("max_reply_length", Int(0, 65_535)),
+    on("payload", Words(hex)),
+    on("require_reply", Form::OptWords(hex)),
+    on("min_reply_length", Int(0, 65_535)),
+    on("max_reply_length", Int(0, 65_535)),
 ];
 
 fn digest(words: &[&str]) -> Result<(), Complaint> {

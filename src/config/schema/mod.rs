@@ -31,8 +31,6 @@ pub(crate) struct Keyword {
     pub(crate) instead: Option<&'static str>,
     /// May stand more than once in its block.
     pub(crate) repeats: bool,
-    /// It has a field among the settings.
-    pub(crate) typed: bool,
 }
 
 /// What becomes of a keyword.
@@ -40,8 +38,6 @@ pub(crate) struct Keyword {
 pub(crate) enum Support {
     /// It has a setting.
     On,
-    /// Checked and kept for a part of Buoy that is still to come.
-    Later,
     /// Known, without effect in this version.
     Off,
     /// Known, and there is nothing here that it could change, for this reason.
@@ -185,16 +181,11 @@ impl Block {
 }
 
 const fn word(name: &'static str, form: Form, support: Support) -> Keyword {
-    let typed = matches!(support, Support::On | Support::Later);
-    Keyword { name, form, support, instead: None, repeats: false, typed }
+    Keyword { name, form, support, instead: None, repeats: false }
 }
 
 const fn on(name: &'static str, form: Form) -> Keyword {
     word(name, form, Support::On)
-}
-
-const fn later(name: &'static str, form: Form) -> Keyword {
-    word(name, form, Support::Later)
 }
 
 const fn off(name: &'static str, form: Form) -> Keyword {
@@ -221,11 +212,6 @@ pub(crate) fn today(keyword: &'static Keyword, block: &'static Block) -> &'stati
 /// An old spelling; `instead` is the one to use.
 const fn old(keyword: Keyword, instead: &'static str) -> Keyword {
     Keyword { instead: Some(instead), ..keyword }
-}
-
-/// A keyword without a field among the settings.
-const fn kept(keyword: Keyword) -> Keyword {
-    Keyword { typed: false, ..keyword }
 }
 
 /// A keyword that may stand more than once in its block.

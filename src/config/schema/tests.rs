@@ -59,7 +59,7 @@ fn every_row_of_the_keyword_table_is_known() {
 }
 
 #[test]
-fn core_and_common_words_have_their_effect_or_are_kept() {
+fn core_and_common_words_have_their_effect() {
     let without_effect: Vec<_> = rows()
         .filter(|(_, _, class)| matches!(*class, "core" | "common"))
         .filter_map(|(path, keyword, _)| {
@@ -121,7 +121,7 @@ fn the_readme_names_every_word_with_an_effect_and_none_without() {
                 Support::Off => {
                     assert!(effective || !named(keyword.name), "`{}` has no effect", keyword.name)
                 }
-                Support::Later | Support::Moot(_) | Support::Reader | Support::Fork => {}
+                Support::Moot(_) | Support::Reader | Support::Fork => {}
             }
         }
     }

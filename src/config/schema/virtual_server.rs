@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::checker::{CHECKERS, RETRIES};
 use super::global::{LONGEST_WAIT, SECOND, at_most, number};
-use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, kept, later, many, moot, old};
+use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, many, moot, off, old, on};
 use Form::{Bool, Choice, ChoiceAnyCase, Flag, Int, OptSeconds, Script, Seconds, Text, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
@@ -16,7 +16,7 @@ pub(super) static VIRTUAL_SERVER_GROUP: Block =
 pub(super) static SSL: Block = Block::words(
     "SSL",
     Title::None,
-    &[&[later("password", Text), later("ca", Text), later("certificate", Text), later("key", Text)]],
+    &[&[on("password", Text), on("ca", Text), on("certificate", Text), on("key", Text)]],
 );
 static REAL_SERVER: Block = Block::words("real_server", Title::Server, &[SERVER, RETRIES, CHECKERS]);
 
@@ -24,60 +24,60 @@ const ALGORITHMS: &[&str] =
     &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"];
 
 const SERVICE: &[Keyword] = &[
-    later("ip_family", Choice(&["inet", "inet6"])),
-    later("delay_loop", Seconds(1, 4_294 * SECOND)),
-    later("lb_algo", Choice(ALGORITHMS)),
-    later("lvs_sched", Choice(ALGORITHMS)),
-    later("lb_kind", Words(forwarding)),
-    later("lvs_method", Words(forwarding)),
-    later("protocol", ChoiceAnyCase(&["TCP", "UDP", "SCTP"])),
-    later("persistence_timeout", OptSeconds(SECOND, LONGEST_WAIT)),
-    later("persistence_granularity", Words(granularity)),
-    later("persistence_engine", Text),
-    later("ops", Flag),
-    later("flag-1", Flag),
-    later("flag-2", Flag),
-    later("flag-3", Flag),
-    later("sh-port", Flag),
-    later("sh-fallback", Flag),
-    later("mh-port", Flag),
-    later("mh-fallback", Flag),
+    on("ip_family", Choice(&["inet", "inet6"])),
+    on("delay_loop", Seconds(1, 4_294 * SECOND)),
+    on("lb_algo", Choice(ALGORITHMS)),
+    on("lvs_sched", Choice(ALGORITHMS)),
+    on("lb_kind", Words(forwarding)),
+    on("lvs_method", Words(forwarding)),
+    on("protocol", ChoiceAnyCase(&["TCP", "UDP", "SCTP"])),
+    on("persistence_timeout", OptSeconds(SECOND, LONGEST_WAIT)),
+    on("persistence_granularity", Words(granularity)),
+    on("persistence_engine", Text),
+    on("ops", Flag),
+    on("flag-1", Flag),
+    on("flag-2", Flag),
+    on("flag-3", Flag),
+    on("sh-port", Flag),
+    on("sh-fallback", Flag),
+    on("mh-port", Flag),
+    on("mh-fallback", Flag),
     old(moot("hashed", Flag, "tables are always hashed"), "nothing: it is obsolete"),
-    later("ha_suspend", Flag),
-    later("virtualhost", Text),
-    later("alpha", Flag),
-    later("omega", Flag),
-    later("quorum", Int(1, MAX_U32)),
-    later("hysteresis", Int(0, MAX_U32)),
-    later("quorum_up", Script),
-    later("quorum_down", Script),
-    later("weight", Int(1, 0x7fff_ffff)),
-    later("inhibit_on_failure", Flag),
-    later("smtp_alert", Bool),
-    kept(later("snmp_name", Text)),
-    later("sorry_server", Words(endpoint)),
-    later("sorry_server_inhibit", Flag),
-    later("sorry_server_lvs_method", Words(forwarding)),
+    on("ha_suspend", Flag),
+    on("virtualhost", Text),
+    on("alpha", Flag),
+    on("omega", Flag),
+    on("quorum", Int(1, MAX_U32)),
+    on("hysteresis", Int(0, MAX_U32)),
+    on("quorum_up", Script),
+    on("quorum_down", Script),
+    on("weight", Int(1, 0x7fff_ffff)),
+    on("inhibit_on_failure", Flag),
+    on("smtp_alert", Bool),
+    off("snmp_name", Text),
+    on("sorry_server", Words(endpoint)),
+    on("sorry_server_inhibit", Flag),
+    on("sorry_server_lvs_method", Words(forwarding)),
     // Buoy's own.
-    later("panic_threshold", Int(0, 100)),
-    later("drain_deadline", Seconds(0, LONGEST_WAIT)),
-    many(later("real_server", Form::Block(&REAL_SERVER))),
+    on("panic_threshold", Int(0, 100)),
+    on("drain_deadline", Seconds(0, LONGEST_WAIT)),
+    many(on("real_server", Form::Block(&REAL_SERVER))),
 ];
 
 const SERVER: &[Keyword] = &[
-    later("weight", Int(0, 0x7fff_ffff)),
-    later("lvs_method", Words(forwarding)),
-    later("lb_kind", Words(forwarding)),
-    later("uthreshold", Int(0, MAX_U32)),
-    later("lthreshold", Int(0, MAX_U32)),
-    later("inhibit_on_failure", Bool),
-    later("notify_up", Script),
-    later("notify_down", Script),
-    later("alpha", Bool),
-    later("delay_loop", Seconds(1, 4_294 * SECOND)),
-    later("smtp_alert", Bool),
-    later("virtualhost", Text),
-    kept(later("snmp_name", Text)),
+    on("weight", Int(0, 0x7fff_ffff)),
+    on("lvs_method", Words(forwarding)),
+    on("lb_kind", Words(forwarding)),
+    on("uthreshold", Int(0, MAX_U32)),
+    on("lthreshold", Int(0, MAX_U32)),
+    on("inhibit_on_failure", Bool),
+    on("notify_up", Script),
+    on("notify_down", Script),
+    on("alpha", Bool),
+    on("delay_loop", Seconds(1, 4_294 * SECOND)),
+    on("smtp_alert", Bool),
+    on("virtualhost", Text),
+    off("snmp_name", Text),
 ];
 
 /// Words that only LVS-FNAT's and DPVS's keepalived know.

@@ -13,7 +13,7 @@ use serde::forward_to_deserialize_any;
 use super::located::LOCATED;
 use super::{Settings, VirtualServer};
 use crate::config::reader::script_words;
-use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Title, today};
+use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, Title, today};
 use crate::config::source::{Sources, Span, Word};
 use crate::config::toml::ENTRIES;
 use crate::config::tree::{NodeId, Tree, WordId};
@@ -383,7 +383,9 @@ impl<'t> Fields<'t> {
         }
         let mut add = |id: NodeId| {
             let node = input.tree.node(id);
-            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.typed) else { return };
+            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.support == Support::On) else {
+                return;
+            };
             // Old spellings are read as the new ones.
             let today = today(keyword, block);
             let known = fields.iter_mut().find(|(name, _)| *name == today.name);

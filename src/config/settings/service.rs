@@ -160,8 +160,6 @@ pub(crate) struct RealServer {
     pub(crate) ping_check: Vec<Located<Check>>,
     #[serde(rename = "FILE_CHECK")]
     pub(crate) file_check: Vec<Located<Check>>,
-    #[serde(rename = "BFD_CHECK")]
-    pub(crate) bfd_check: Vec<Located<Check>>,
     #[serde(rename = "AGENT_CHECK")]
     pub(crate) agent_check: Vec<Located<Check>>,
 }
@@ -179,7 +177,6 @@ impl RealServer {
             &self.udp_check,
             &self.ping_check,
             &self.file_check,
-            &self.bfd_check,
             &self.agent_check,
         ];
         lists.into_iter().flatten().map(|check| &check.value)
@@ -227,7 +224,7 @@ pub(crate) struct Check {
     // SMTP_CHECK.
     pub(crate) helo_name: Option<Text>,
     pub(crate) host: Vec<Located<Check>>,
-    // DNS_CHECK, and the session of BFD_CHECK.
+    // DNS_CHECK.
     #[serde(rename = "type")]
     pub(crate) query: Option<Text>,
     pub(crate) name: Option<Text>,
@@ -273,6 +270,5 @@ pub(crate) struct Page {
     pub(crate) regex_options: Option<Words>,
     pub(crate) regex_min_offset: Option<Number>,
     pub(crate) regex_max_offset: Option<Number>,
-    pub(crate) regex_stack: Option<Words>,
     pub(crate) tls_compliant: Option<Switch>,
 }

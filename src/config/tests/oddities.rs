@@ -221,7 +221,7 @@ fn in_virtual_services() {
     };
     for (text, code) in [
         (service("FILE_CHECK {\ntrack_file nosuch\n}"), Code::Undefined),
-        (service("BFD_CHECK {\nname nosuch\n}"), Code::Undefined),
+        (service("BFD_CHECK {\nname b\n}"), Code::NotSupported),
         (service("MISC_CHECK {\nmisc_path /bin/true\nuser nosuch\n}"), Code::Undefined),
         (service("MISC_CHECK {\nmisc_path \"/bin/true 'x\"\n}"), Code::UnterminatedQuote),
         (service("").replace("10.0.0.9 80", "group nosuch"), Code::Undefined),
@@ -233,9 +233,8 @@ fn in_virtual_services() {
     ] {
         is_odd(&text, code);
     }
-    let defined = service("FILE_CHECK {\ntrack_file f\n}\nBFD_CHECK {\nname b\n}")
-        .replace("10.0.0.9 80", "group g")
-        + "track_file f {\nfile /f\n}\nvirtual_server_group g {\n10.0.0.9 80\n}\nbfd_instance b {\n}\n";
+    let defined = service("FILE_CHECK {\ntrack_file f\n}").replace("10.0.0.9 80", "group g")
+        + "track_file f {\nfile /f\n}\nvirtual_server_group g {\n10.0.0.9 80\n}\n";
     assert!(!load(&defined).findings.has(Code::Undefined), "{}", said(&load(&defined)));
 }
 

@@ -1,12 +1,10 @@
-//! Writing a configuration: in keepalived's syntax, in TOML, and as the words a plan keeps.
+//! Writing a configuration: in keepalived's syntax, and in TOML.
 
 mod conf;
-mod kept;
 mod toml;
 
 use std::path::Path;
 
-pub(super) use self::kept::kept;
 use super::reader::{ScriptWord, plain_command, script_words};
 use super::schema::{Block, Form, Title};
 use super::source::Sources;

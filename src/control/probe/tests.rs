@@ -23,7 +23,6 @@ fn plan(text: &str) -> Plan {
         known_interface: &|_| true,
         inspect_scripts: false,
         all_include_checks: false,
-        keep_blocks: false,
     };
     let loaded = load_text(Path::new("test.conf"), text, &options);
     loaded.plan.unwrap_or_else(|| panic!("no plan of\n{text}\n{:?}", loaded.findings))
@@ -363,13 +362,6 @@ fn file_check_reads_the_tracked_file_every_second() {
     assert_eq!(made.probe, Probe::File(FileCheck { path, rule, deadlines: Deadlines::default() }));
     let Cadence { interval, down_interval, retry, warmup, .. } = made.cadence;
     assert_eq!((interval, down_interval, retry, warmup), (SECOND, SECOND, 0, Duration::ZERO));
-}
-
-#[test]
-fn bfd_check_waits_to_be_told() {
-    let made = one(&format!("bfd_instance far {{\n}}\n{}", text("", "BFD_CHECK {\nname far\nalpha\n}")));
-    assert_eq!(made.probe, Probe::External("far".into()));
-    assert_eq!(made.cadence.start, Health::Down);
 }
 
 /// The settings of a check of this port on this host.

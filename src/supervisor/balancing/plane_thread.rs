@@ -1,0 +1,110 @@
+//! The thread that drives the kernel's IPVS. Restarted when it fails.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use buoy_ipvs::KernelPlane;
+use buoy_ipvs::kernel::ModuleLoading;
+
+use super::checks_thread::CheckOrders;
+use crate::alert::Dispatcher;
+use crate::control::Report;
+use crate::control::driver::{Driver, Notice, Orders};
+use crate::host::IpvsSettings;
+use crate::planted_panic::PlantedPanic;
+use crate::supervisor::parts::Restarts;
+
+/// What the thread has in common with the others.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) alerts: Dispatcher,
+    pub(super) restarts: Restarts,
+    pub(super) checks: Arc<CheckOrders>,
+    /// `rs_init_notifies`
+    pub(super) first_results: Arc<AtomicBool>,
+    pub(super) panic: PlantedPanic,
+}
+
+pub(super) fn start(shared: Shared, orders: Orders) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("ipvs".into()).spawn(move || keep_running(&shared, &orders))
+}
+
+/// Runs one driver after the other until one is told to stop.
+fn keep_running(shared: &Shared, orders: &Orders) {
+    let mut settings = IpvsSettings::default();
+    let mut first = true;
+    loop {
+        let run = AssertUnwindSafe(|| run_once(shared, orders, &mut settings, first));
+        let Err(_panic) = std::panic::catch_unwind(run) else { break };
+        first = false;
+        let pause = shared.restarts.note("virtual servers", "panicked, see above");
+        std::thread::sleep(pause);
+        shared.checks.tell_again();
+    }
+    settings.restore();
+}
+
+fn run_once(shared: &Shared, orders: &Orders, settings: &mut IpvsSettings, first: bool) {
+    let open = || {
+        let plane = KernelPlane::open(ModuleLoading::Allowed)?;
+        for setting in settings.set().iter().filter(|setting| setting.value != Some(setting.wanted)) {
+            tracing::warn!(
+                setting = %format_args!("net/ipv4/vs/{}", setting.name),
+                wanted = setting.wanted,
+                "IPVS setting is not as it should be: clients of servers that are gone may wait for them"
+            );
+        }
+        Ok(plane)
+    };
+    Driver::new(orders, first, open, |notice| tell(shared, notice)).run();
+}
+
+fn tell(shared: &Shared, notice: Notice) {
+    shared.panic.strike();
+    match notice {
+        Notice::Report(report) => tell_report(shared, report),
+        Notice::Refused(refusal) => tracing::error!("IPVS refuses: {refusal}"),
+        Notice::SyncRefused(why) => tracing::error!("lvs_sync_daemon: {why}"),
+        Notice::PlaneFailed(error) => {
+            tracing::error!("no virtual server can be programmed, trying again: {}", chain(&error));
+        }
+        Notice::PlaneWorks => tracing::info!("IPVS works again: virtual servers are programmed"),
+    }
+}
+
+fn tell_report(shared: &Shared, report: Report) {
+    let first_results = shared.first_results.load(Ordering::Relaxed);
+    match report {
+        Report::ServerUp { service, server, reason } => shared.alerts.server(service, server, true, reason),
+        Report::ServerDown { service, server, reason } => {
+            shared.alerts.server(service, server, false, reason)
+        }
+        // What was down until its first result is told to be so; what was up only where that is asked for.
+        Report::ServerFound { service, server, up, reason } if !up || first_results => {
+            shared.alerts.server(service, server, up, reason);
+        }
+        Report::ServerRemoved { service, server } => {
+            let reason = "removed from the configuration; its connections may end".into();
+            shared.alerts.server(service, server, false, reason);
+        }
+        Report::QuorumGained { service, weight, needed } => {
+            shared.alerts.quorum(service, true, format!("weight {weight} of {needed} needed").into());
+        }
+        Report::QuorumLost { service, weight, needed } => {
+            shared.alerts.quorum(service, false, format!("weight {weight} of {needed} needed").into());
+        }
+        found @ Report::ServerFound { .. } => tracing::debug!("{found}"),
+        doubts @ (Report::PanicEntered { .. } | Report::Drift { .. } | Report::MoreDrift { .. }) => {
+            tracing::warn!("{doubts}");
+        }
+        news @ (Report::PanicLeft { .. } | Report::Drained { .. }) => tracing::info!("{news}"),
+    }
+}
+
+/// An error with what is behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let behind = std::iter::successors(error.source(), |error| error.source());
+    behind.fold(error.to_string(), |words, error| format!("{words}: {error}"))
+}
