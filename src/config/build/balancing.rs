@@ -25,7 +25,12 @@ impl Build<'_> {
             flush: g.lvs_flush,
             flush_on_stop: g.lvs_flush_on_stop.as_ref().map_or(FlushOnStop::No, whole),
             sync_daemon: g.lvs_sync_daemon.as_ref().and_then(|words| self.sync_daemon(words, routers)),
-            notify_fifo: self.fifo(g.lvs_notify_fifo.as_ref(), g.lvs_notify_fifo_script.as_ref()),
+            notify_fifo: self.specific_fifo(
+                "lvs_notify_fifo",
+                g.lvs_notify_fifo.as_ref(),
+                g.lvs_notify_fifo_script.as_ref(),
+                g.notify_fifo.as_ref(),
+            ),
             log_all_failures: g.checker_log_all_failures,
             no_checker_emails: g.no_checker_emails,
             rs_init_notifies: g.rs_init_notifies,

@@ -28,7 +28,12 @@ impl Build<'_> {
             instance: settings.instance.as_ref().map(text),
             use_pid_dir: settings.use_pid_dir,
             notify_fifo: self.fifo(g.notify_fifo.as_ref(), g.notify_fifo_script.as_ref()),
-            vrrp_notify_fifo: self.vrrp_fifo(g),
+            vrrp_notify_fifo: self.specific_fifo(
+                "vrrp_notify_fifo",
+                g.vrrp_notify_fifo.as_ref(),
+                g.vrrp_notify_fifo_script.as_ref(),
+                g.notify_fifo.as_ref(),
+            ),
             fifo_write_states_on_reload: g.fifo_write_vrrp_states_on_reload,
             startup_script: self.timed(g.startup_script.as_ref(), g.startup_script_timeout.map(|t| t.value)),
             shutdown_script: self
@@ -113,16 +118,22 @@ impl Build<'_> {
         }
     }
 
-    /// The FIFO of VRRP alone is of no use where it is that of everything.
-    fn vrrp_fifo(&mut self, g: &settings::Global) -> Option<Fifo> {
-        let path = |words: &Option<Words>| Some(Arc::clone(&words.as_ref()?.first()?.value));
-        let own = g.vrrp_notify_fifo.as_ref().and_then(|words| words.first());
-        if let Some(word) = own.filter(|word| path(&g.notify_fifo).is_some_and(|all| all == word.value)) {
-            self.without_effect(word, "`vrrp_notify_fifo` is `notify_fifo` as well");
-            g.vrrp_notify_fifo_script.iter().filter_map(|s| s.first()).for_each(|s| self.leave_out(s));
+    /// The FIFO of one part alone is of no use where it is that of everything. `word` is the setting that names it.
+    pub(super) fn specific_fifo(
+        &mut self,
+        word: &str,
+        path: Option<&Words>,
+        script: Option<&Words>,
+        general: Option<&Words>,
+    ) -> Option<Fifo> {
+        let own = path.and_then(|words| words.first());
+        let general = general.and_then(|words| words.first());
+        if let Some(own) = own.filter(|own| general.is_some_and(|general| general.value == own.value)) {
+            self.without_effect(own, &format!("`{word}` is `notify_fifo` as well"));
+            script.iter().filter_map(|script| script.first()).for_each(|script| self.leave_out(script));
             return None;
         }
-        self.fifo(g.vrrp_notify_fifo.as_ref(), g.vrrp_notify_fifo_script.as_ref())
+        self.fifo(path, script)
     }
 
     fn mail(&mut self, g: &settings::Global, host: &str) -> Mail {
@@ -161,7 +172,7 @@ impl Build<'_> {
         }
     }
 
-    pub(super) fn fifo(&mut self, path: Option<&Words>, script: Option<&Words>) -> Option<Fifo> {
+    fn fifo(&mut self, path: Option<&Words>, script: Option<&Words>) -> Option<Fifo> {
         let Some((path, owner)) = path.and_then(|words| words.split_first()) else {
             if let Some(script) = script.and_then(|words| words.first()) {
                 let message = "a script for a FIFO that is not configured";

@@ -188,6 +188,7 @@ fn in_general_settings() {
         ("shutdown_script_timeout 5", Code::Conflict),
         ("vrrp_cpu_affinity 0 1000", Code::OutOfRange),
         ("notify_fifo /run/f\nvrrp_notify_fifo /run/f\nvrrp_notify_fifo_script /bin/true", Code::Conflict),
+        ("notify_fifo /run/f\nlvs_notify_fifo /run/f\nlvs_notify_fifo_script /bin/true", Code::Conflict),
         ("notify_fifo_script /bin/true", Code::Conflict),
         ("notification_email {\na b a\n}", Code::Duplicate),
         ("umask 999", Code::BadValue),
