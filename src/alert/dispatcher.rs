@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use buoy_ipvs::RealServerId;
 use buoy_vrrp::{Priority, State, Subject, Transition};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::event::{Event, Record};
+use super::change::ServiceChange;
+use super::event::{Event, Matter, News, Record};
 use super::fifo::Fifos;
 use super::history::History;
 use super::mail::Mailer;
@@ -17,13 +19,15 @@ use super::queue::Queue;
 use super::script::Hooks;
 use super::settings::Settings;
 use super::shutdown::{Phase, reached};
+use super::subject::PerTopic;
 use super::webhook::Webhooks;
 use crate::config::plan::Plan;
 use crate::planted_panic::PlantedPanic;
 
-/// Events between the election and the alerts. A takeover of a thousand instances with their groups fits
-/// twice; when it is full, the oldest event of the same kind and subject gives way.
-const INBOX_CAPACITY: usize = 4096;
+/// Events on their way to the alerts; in a full inbox the oldest of the same kind and subject gives way. A takeover
+/// of a thousand instances with their groups fits twice, and once the death of 40,000 real servers with their
+/// services; the room is taken while it is needed.
+const INBOX_CAPACITY: PerTopic<usize> = PerTopic { election: 4096, services: 65_536 };
 
 /// Hands events out to everything that tells people and programs. Clones share one inbox.
 ///
@@ -37,7 +41,7 @@ pub struct Dispatcher {
 
 #[derive(Debug)]
 struct Shared {
-    inbox: Queue<Event>,
+    inbox: Queue<Matter, Event>,
     last_seq: AtomicU64,
     settings: Mutex<Arc<Settings>>,
     /// What was announced last of each subject.
@@ -45,6 +49,8 @@ struct Shared {
     history: History,
     fifos: Fifos,
     hooks: Hooks,
+    /// Apart, so that a hundred scripts about servers that hang keep none about an instance waiting.
+    service_hooks: Hooks,
     mailer: Mailer,
     webhooks: Webhooks,
     phase: watch::Sender<Phase>,
@@ -78,6 +84,7 @@ impl Dispatcher {
             history: History::new(),
             fifos: Fifos::new(),
             hooks: Hooks::new(),
+            service_hooks: Hooks::new(),
             mailer: Mailer::new(),
             webhooks: Webhooks::new(),
             phase: watch::Sender::new(Phase::Open),
@@ -90,13 +97,35 @@ impl Dispatcher {
 
     /// Stamps a transition with the time and the next sequence number, and hands it over.
     pub fn transition(&self, transition: Transition) {
-        let seq = self.shared.last_seq.fetch_add(1, Ordering::Relaxed) + 1;
-        self.notify(Event::Transition { transition, at: SystemTime::now(), seq });
+        let (at, seq) = (SystemTime::now(), self.next_seq());
+        self.notify(Event::Transition { transition, at, seq });
+    }
+
+    /// Tells that a real server of a virtual server came or went, and why. Stamps it like a transition and hands it
+    /// over. One thread at a time tells of servers and quorums, as one tells of transitions: the history has either
+    /// in the order of its numbers.
+    pub fn server(&self, service: Arc<str>, server: RealServerId, up: bool, reason: Arc<str>) {
+        self.service_change(ServiceChange { service, server: Some(server), up, reason });
+    }
+
+    /// Tells that a virtual server gained or lost its quorum, and why, in the same way.
+    pub fn quorum(&self, service: Arc<str>, up: bool, reason: Arc<str>) {
+        self.service_change(ServiceChange { service, server: None, up, reason });
+    }
+
+    fn service_change(&self, change: ServiceChange) {
+        let (at, seq) = (SystemTime::now(), self.next_seq());
+        self.notify(Event::Service { change, at, seq });
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.shared.last_seq.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Hands an event over. Costs a push under a lock that is never held for long.
     pub fn notify(&self, event: Event) {
-        self.shared.inbox.push(event, Event::supersedes);
+        let matter = event.matter();
+        self.shared.inbox.push(matter.subject.topic(), matter, event);
     }
 
     /// Goes over to `plan`. Call it before the events that the reload causes; subjects that `plan` no longer
@@ -110,6 +139,7 @@ impl Dispatcher {
         };
         shared.fifos.adapt(&settings.fifos);
         shared.webhooks.adapt(&settings.webhooks);
+        shared.mailer.adapt(&settings);
         let mut known = shared.known();
         known.retain(|subject, _| settings.subjects.contains_key(subject));
         if settings.write_states_on_reload {
@@ -122,7 +152,7 @@ impl Dispatcher {
         }
     }
 
-    /// The last transitions.
+    /// The last transitions and changes of virtual servers.
     pub fn history(&self) -> &History {
         &self.shared.history
     }
@@ -145,6 +175,7 @@ impl Dispatcher {
             shared.hand_out(),
             shared.fifos.run(phase()),
             shared.hooks.run(phase()),
+            shared.service_hooks.run(phase()),
             shared.mailer.run(|| shared.settings(), phase()),
             shared.webhooks.run(phase()),
         );
@@ -168,7 +199,7 @@ impl Dispatcher {
         }
         tracing::warn!(
             events = shared.inbox.len(),
-            scripts = shared.hooks.len(),
+            scripts = shared.hooks.len() + shared.service_hooks.len(),
             mails = shared.mailer.len(),
             webhooks = shared.webhooks.len(),
             "alerts that could not be delivered in time are given up"
@@ -204,7 +235,12 @@ impl Shared {
         crate::log::event(&event);
         match event {
             Event::Transition { transition, at, seq } => {
-                self.handle_transition(Record { seq, at, transition }, &settings);
+                self.announce(&transition, &settings);
+                self.keep(Record { seq, at, news: News::Transition(transition) }, &settings);
+            }
+            Event::Service { change, at, seq } => {
+                self.announce_change(&change, &settings);
+                self.keep(Record { seq, at, news: News::Service(change) }, &settings);
             }
             Event::PriorityChanged { instance, state, priority, .. } => {
                 let subject = Subject::Instance(instance);
@@ -237,8 +273,7 @@ impl Shared {
     }
 
     /// The scripts first: whatever fails after that, they are run.
-    fn handle_transition(&self, record: Record, settings: &Settings) {
-        let transition = &record.transition;
+    fn announce(&self, transition: &Transition, settings: &Settings) {
         let subject = &transition.subject;
         if let (Some(state), Some(subject_settings)) =
             (settings.announced(transition), settings.subjects.get(subject))
@@ -250,6 +285,22 @@ impl Shared {
             self.fifos.write(subject, state.name(), priority);
             self.mailer.announce(transition, state, settings);
         }
+    }
+
+    fn announce_change(&self, change: &ServiceChange, settings: &Settings) {
+        let Some(service) = settings.services.get(&change.service) else { return };
+        let Some(wishes) = service.wishes(change) else { return };
+        if let Some(scripts) = &wishes.scripts {
+            self.service_hooks.announce_change(change.subject(), scripts, change.up);
+        }
+        self.panic.strike();
+        self.fifos.write_change(change, service.label());
+        if wishes.smtp_alert {
+            self.mailer.announce_change(change, service.label(), settings);
+        }
+    }
+
+    fn keep(&self, record: Record, settings: &Settings) {
         self.webhooks.announce(&record, &settings.router_id);
         self.history.record(record);
     }

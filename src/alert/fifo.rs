@@ -1,4 +1,4 @@
-//! `notify_fifo` and `vrrp_notify_fifo`: one line of text for each change, for a long-running reader.
+//! `notify_fifo`, `vrrp_notify_fifo` and `lvs_notify_fifo`: one line of text for each change, for a long-running reader.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +17,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchown, mkfifo};
 use tokio::sync::{Notify, watch};
 
+use super::change::ServiceChange;
+use super::settings::{FifoSettings, Label};
 use super::shutdown::{Phase, flushing};
+use super::subject::Topic;
 use crate::child::{Child, Ended, reason};
 use crate::config::plan;
 
@@ -36,6 +39,8 @@ pub(super) struct Fifos {
 #[derive(Debug)]
 struct Fifo {
     settings: plan::Fifo,
+    /// Whose lines it gets.
+    topics: &'static [Topic],
     /// Tells one that was opened anew from the one before.
     number: u64,
     /// `None` when it cannot be used, or was closed at the end.
@@ -53,27 +58,44 @@ impl Fifos {
 
     /// Opens and closes what differs from what is open, and opens anew what somebody removed or replaced. A FIFO
     /// that cannot be used is reported and left out until the next reload.
-    pub(super) fn adapt(&self, wanted: &[plan::Fifo]) {
+    pub(super) fn adapt(&self, wanted: &[FifoSettings]) {
         let mut open = self.open();
-        open.retain(|fifo| wanted.contains(&fifo.settings) && fifo.usable());
-        let missing = wanted.iter().filter(|wanted| !open.iter().any(|fifo| fifo.settings == **wanted));
-        let number = || self.opened.fetch_add(1, Ordering::Relaxed);
-        let opened: Vec<_> = missing.map(|settings| Fifo::open(settings, number())).collect();
-        open.extend(opened);
+        open.retain(|fifo| wanted.iter().any(|wanted| fifo.settings == wanted.fifo) && fifo.usable());
+        for FifoSettings { fifo: settings, topics } in wanted {
+            match open.iter_mut().find(|fifo| fifo.settings == *settings) {
+                Some(fifo) => fifo.topics = topics,
+                None => open.push(Fifo::open(settings, topics, self.opened.fetch_add(1, Ordering::Relaxed))),
+            }
+        }
         drop(open);
         self.changed.notify_one();
     }
 
-    /// Writes `INSTANCE "NAME" WORD PRIORITY`, or with `GROUP` and priority 0, to every FIFO. Never waits:
+    /// Writes `INSTANCE "NAME" WORD PRIORITY`, or with `GROUP` and priority 0, to every FIFO for it. Never waits:
     /// a line that does not fit is dropped and counted.
     pub(super) fn write(&self, subject: &Subject, word: &str, priority: Priority) {
         let (kind, priority) = match subject {
             Subject::Instance(_) => ("INSTANCE", priority.get()),
             Subject::Group(_) => ("GROUP", 0),
         };
-        let line = format!("{kind} \"{}\" {word} {priority}\n", subject.name());
-        for fifo in self.open().iter_mut() {
-            fifo.write(&line);
+        self.write_line(Topic::Election, || format!("{kind} \"{}\" {word} {priority}\n", subject.name()));
+    }
+
+    /// Writes `RS SERVER SERVICE UP`, or of a quorum `VS SERVICE UP`, in the same way. The names are those of
+    /// keepalived, byte for byte; there is no NUL behind the line, as keepalived 2.2.7 writes none.
+    pub(super) fn write_change(&self, change: &ServiceChange, service: &Label) {
+        self.write_line(Topic::Services, || match change.server {
+            Some(server) => format!("RS {} {service} {}\n", service.server(server), change.to()),
+            None => format!("VS {service} {}\n", change.to()),
+        });
+    }
+
+    fn write_line(&self, topic: Topic, line: impl FnOnce() -> String) {
+        let mut open = self.open();
+        let mut listening = open.iter_mut().filter(|fifo| fifo.topics.contains(&topic)).peekable();
+        if listening.peek().is_some() {
+            let line = line();
+            listening.for_each(|fifo| fifo.write(&line));
         }
     }
 
@@ -122,7 +144,7 @@ impl Fifos {
 }
 
 impl Fifo {
-    fn open(settings: &plan::Fifo, number: u64) -> Self {
+    fn open(settings: &plan::Fifo, topics: &'static [Topic], number: u64) -> Self {
         let path = settings.path.display();
         let (file, created) = match open(settings) {
             Ok((file, created)) => (Some(file), created),
@@ -131,7 +153,7 @@ impl Fifo {
                 (None, false)
             }
         };
-        Self { settings: settings.clone(), number, file, created, dropped: 0 }
+        Self { settings: settings.clone(), topics, number, file, created, dropped: 0 }
     }
 
     /// It is open, and readers find it under its path.

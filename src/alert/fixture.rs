@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use buoy_ipvs::{Forwarding, RealServerId, Scheduler, ServiceId, VirtualService, Weight};
 use buoy_vrrp::{
     Authentication, Cause, ChecksumForm, Family, GarpSchedule, GroupSettings, OldUnicastChecksum, Preempt,
     Priority, RouterSettings, StartState, State, Subject, Transition, Transport, Version, Vrid,
 };
 
+use super::ServiceChange;
 use crate::config::plan::{
-    Balancing, Command, Global, Group, LogFormat, Mail, Notify, Plan, Router, Scheduling,
+    Balancing, Command, Global, Group, LogFormat, Mail, Notify, Plan, RealServer, Router, Scheduling,
+    VirtualServer,
 };
+use crate::control::{Server, Service};
 
 pub(crate) fn plan() -> Plan {
     Plan {
@@ -154,4 +158,61 @@ pub(crate) fn transition(subject: Subject, from: State, to: State, cause: Cause)
         Subject::Group(_) => Priority::STOP,
     };
     Transition { subject, from, to, cause, priority, lasted: Duration::from_millis(12_300) }
+}
+
+/// A virtual server without anything to run, that mails about its quorum and its servers.
+pub(crate) fn service(name: &str, id: ServiceId, servers: &[&str]) -> VirtualServer {
+    let server = |id: &&str| Server {
+        id: real_server(id),
+        forwarding: Forwarding::Masquerade,
+        weight: Weight::ONE,
+        upper_threshold: 0,
+        lower_threshold: 0,
+        inhibit_on_failure: false,
+        alpha: false,
+    };
+    let beside = RealServer { notify_up: None, notify_down: None, smtp_alert: true, checks: Vec::new() };
+    VirtualServer {
+        service: Service {
+            name: name.into(),
+            members: vec![VirtualService::new(id, Scheduler::Rr)],
+            servers: servers.iter().map(server).collect(),
+            quorum: 1,
+            hysteresis: 0,
+            sorry: None,
+            panic_threshold: 0,
+            drain_deadline: None,
+        },
+        servers: vec![beside; servers.len()],
+        ha_suspend: false,
+        omega: false,
+        quorum_up: None,
+        quorum_down: None,
+        smtp_alert: true,
+    }
+}
+
+/// `TCP 10.0.0.1:80`
+pub(crate) fn tcp_service(servers: &[&str]) -> VirtualServer {
+    let address = [10, 0, 0, 1].into();
+    service(
+        "TCP 10.0.0.1:80",
+        ServiceId::Address { protocol: buoy_ipvs::Protocol::Tcp, address, port: 80 },
+        servers,
+    )
+}
+
+pub(crate) fn real_server(id: &str) -> RealServerId {
+    let id: std::net::SocketAddr = id.parse().expect("an address and a port");
+    RealServerId { address: id.ip(), port: id.port() }
+}
+
+/// Of a server of [`tcp_service`].
+pub(crate) fn server_change(server: &str, up: bool, reason: &str) -> ServiceChange {
+    ServiceChange { server: Some(real_server(server)), ..quorum(up, reason) }
+}
+
+/// Of [`tcp_service`].
+pub(crate) fn quorum(up: bool, reason: &str) -> ServiceChange {
+    ServiceChange { service: "TCP 10.0.0.1:80".into(), server: None, up, reason: reason.into() }
 }

@@ -1,4 +1,4 @@
-//! The last transitions, for `buoy events` and the status page.
+//! The last changes of state, for `buoy events` and the status page.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::event::Record;
+use super::subject::{PerTopic, Topic};
 
-/// How many transitions are remembered.
+/// How many records of each topic are remembered.
 const CAPACITY: usize = 1000;
 
-/// The last 1,000 transitions in order. Clones share them.
+/// The last 1,000 transitions of the election and the last 1,000 changes of virtual servers: what these do shall
+/// not make the others forgotten. Clones share them.
 #[derive(Clone, Debug)]
 pub struct History {
     shared: Arc<Shared>,
@@ -18,65 +20,73 @@ pub struct History {
 
 #[derive(Debug)]
 struct Shared {
-    ring: Mutex<VecDeque<Arc<Record>>>,
+    rings: Mutex<PerTopic<Ring>>,
     latest: watch::Sender<u64>,
 }
 
+/// Records of one topic in the order of their numbers.
+type Ring = VecDeque<Arc<Record>>;
+
 impl History {
     pub(super) fn new() -> Self {
-        let shared = Shared { ring: Mutex::default(), latest: watch::Sender::new(0) };
+        let shared = Shared { rings: Mutex::default(), latest: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
     }
 
     pub(super) fn record(&self, record: Record) {
         let seq = record.seq;
-        let mut ring = self.ring();
+        let mut rings = self.rings();
+        let ring = rings.of_mut(record.subject().topic());
         if ring.len() == CAPACITY {
             ring.pop_front();
         }
         ring.push_back(Arc::new(record));
-        drop(ring);
+        drop(rings);
         self.shared.latest.send_replace(seq);
     }
 
     /// What is remembered with a sequence number above `seq`, oldest first; 0 for all.
     pub fn since(&self, seq: u64) -> Vec<Arc<Record>> {
-        let ring = self.ring();
-        let start = ring.partition_point(|record| record.seq <= seq);
-        ring.range(start..).cloned().collect()
+        let rings = self.rings();
+        let mut records: Vec<_> =
+            Topic::ALL.into_iter().flat_map(|topic| after(rings.of(topic), seq)).cloned().collect();
+        drop(rings);
+        records.sort_by_key(|record| record.seq);
+        records
     }
 
     /// Follows what comes with a sequence number above `seq`, beginning with what is remembered.
     pub fn follow(&self, seq: u64) -> Follow {
-        Follow { history: self.clone(), latest: self.shared.latest.subscribe(), seq }
+        let seen = PerTopic { election: seq, services: seq };
+        Follow { history: self.clone(), latest: self.shared.latest.subscribe(), seen }
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
-        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rings(&self) -> MutexGuard<'_, PerTopic<Ring>> {
+        self.shared.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A reader of transitions as they come. One that is more than 1,000 behind misses the oldest, which shows
-/// as a gap in the sequence numbers.
+fn after(ring: &Ring, seq: u64) -> impl Iterator<Item = &Arc<Record>> {
+    ring.range(ring.partition_point(|record| record.seq <= seq)..)
+}
+
+/// A reader of records as they come. One that is more than 1,000 behind misses the oldest, which shows
+/// as a gap in the sequence numbers. In a flood a transition may come before what servers did earlier.
 #[derive(Debug)]
 pub struct Follow {
     history: History,
     latest: watch::Receiver<u64>,
-    seq: u64,
+    /// The last number of each topic.
+    seen: PerTopic<u64>,
 }
 
 impl Follow {
-    /// Waits for the next transition. Cancel-safe.
+    /// Waits for the next record. Cancel-safe.
     pub async fn next(&mut self) -> Arc<Record> {
         loop {
             self.latest.mark_unchanged();
-            let next = {
-                let ring = self.history.ring();
-                let start = ring.partition_point(|record| record.seq <= self.seq);
-                ring.get(start).cloned()
-            };
-            if let Some(record) = next {
-                self.seq = record.seq;
+            if let Some((topic, record)) = self.oldest_unseen() {
+                *self.seen.of_mut(topic) = record.seq;
                 return record;
             }
             if self.latest.changed().await.is_err() {
@@ -85,18 +95,32 @@ impl Follow {
             }
         }
     }
+
+    fn oldest_unseen(&self) -> Option<(Topic, Arc<Record>)> {
+        let rings = self.history.rings();
+        let unseen = Topic::ALL.into_iter().filter_map(|topic| {
+            let record = after(rings.of(topic), *self.seen.of(topic)).next()?;
+            Some((topic, record))
+        });
+        unseen.min_by_key(|(_, record)| record.seq).map(|(topic, record)| (topic, Arc::clone(record)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::fixture::{instance, transition};
+    use crate::alert::event::News;
+    use crate::alert::fixture::{instance, quorum, transition};
     use buoy_vrrp::{Cause, State};
     use std::time::SystemTime;
 
     fn record(seq: u64) -> Record {
         let transition = transition(instance("A"), State::Backup, State::Master, Cause::Owner);
-        Record { seq, at: SystemTime::now(), transition }
+        Record { seq, at: SystemTime::now(), news: News::Transition(transition) }
+    }
+
+    fn change(seq: u64) -> Record {
+        Record { seq, at: SystemTime::now(), news: News::Service(quorum(true, "all there")) }
     }
 
     fn numbers(records: &[Arc<Record>]) -> Vec<u64> {
@@ -131,5 +155,31 @@ mod tests {
         history.record(record(3));
         history.record(record(4));
         assert_eq!(reader.await.expect("follows"), (3, 4));
+    }
+
+    #[test]
+    fn a_flood_of_changes_leaves_the_transitions_in_memory_and_all_come_in_order() {
+        let history = History::new();
+        history.record(record(1));
+        (2..=5000).for_each(|seq| history.record(change(seq)));
+        history.record(record(5001));
+        let all = numbers(&history.since(0));
+        assert_eq!((all.len(), all[0], all[1], all[1001]), (1002, 1, 4001, 5001));
+    }
+
+    #[tokio::test]
+    async fn a_follower_misses_nothing_of_what_a_transition_has_overtaken() {
+        let history = History::new();
+        history.record(record(3));
+        let mut follow = history.follow(0);
+        assert_eq!(follow.next().await.seq, 3);
+        history.record(change(1));
+        history.record(record(4));
+        history.record(change(2));
+        let mut seqs = Vec::new();
+        for _ in 0..3 {
+            seqs.push(follow.next().await.seq);
+        }
+        assert_eq!(seqs, [1, 2, 4]);
     }
 }

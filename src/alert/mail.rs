@@ -1,11 +1,11 @@
 //! `smtp_alert`: mail for changes of state, by plain SMTP to the configured relay.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use buoy_vrrp::{State, Subject, Transition};
+use buoy_vrrp::{State, Transition};
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::extension::ClientId;
@@ -13,23 +13,25 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::change::ServiceChange;
 use super::queue::Queue;
 use super::retry::Retry;
-use super::settings::Settings;
+use super::settings::{Label, Settings};
 use super::shutdown::{Phase, flushing};
+use super::subject::{PerTopic, Subject};
 use crate::config::plan::Mail;
 
 /// RFC 2045 §6.7 wants no longer ones.
 const LINE_LEN: usize = 76;
-/// Letters that wait for a relay which does not answer. More than that nobody would read.
+/// Letters of each topic that wait for a relay which does not answer. More than that nobody would read.
 const CAPACITY: usize = 256;
 const RETRY: Retry = Retry { tries: 4, first: Duration::from_secs(2), longest: Duration::from_secs(30) };
 
 #[derive(Debug)]
 pub(super) struct Mailer {
-    outbox: Queue<Letter>,
-    /// The state each subject was last mailed in: it is not mailed twice in a row.
-    mailed: Mutex<BTreeMap<Subject, State>>,
+    outbox: Queue<Subject, Letter>,
+    /// The name of the state each subject was last mailed in: it is not mailed twice in a row.
+    mailed: Mutex<BTreeMap<Subject, &'static str>>,
     retry: Retry,
 }
 
@@ -45,26 +47,39 @@ impl Mailer {
     }
 
     fn with_retry(retry: Retry) -> Self {
-        Self { outbox: Queue::new(CAPACITY), mailed: Mutex::default(), retry }
+        let room = PerTopic { election: CAPACITY, services: CAPACITY };
+        Self { outbox: Queue::new(room), mailed: Mutex::default(), retry }
+    }
+
+    /// Forgets what was mailed of subjects that are gone for good.
+    pub(super) fn adapt(&self, settings: &Settings) {
+        self.mailed().retain(|subject, _| settings.knows(subject));
     }
 
     /// Queues a letter about `transition`, announced as `state`, if one is wanted.
     pub(super) fn announce(&self, transition: &Transition, state: State, settings: &Settings) {
-        let mail = &settings.mail;
         let wanted = settings.subjects.get(&transition.subject).is_some_and(|subject| subject.smtp_alert);
-        let unwanted =
-            mail.server.is_none() || mail.to.is_empty() || (mail.no_faults && state == State::Fault);
-        if !wanted || unwanted {
-            return;
+        let unwanted = !is_possible(&settings.mail) || (settings.mail.no_faults && state == State::Fault);
+        if wanted && !unwanted {
+            let letter = || Letter::about(transition, state, &settings.router_id);
+            self.post(transition.subject.clone().into(), state.name(), letter);
         }
-        let mut mailed = self.mailed.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = mailed.insert(transition.subject.clone(), state);
-        drop(mailed);
+    }
+
+    /// Queues a letter about a server or a quorum. Whether one is wanted is the caller's to know.
+    pub(super) fn announce_change(&self, change: &ServiceChange, service: &Label, settings: &Settings) {
+        if is_possible(&settings.mail) {
+            let letter = || Letter::about_change(change, service, &settings.router_id);
+            self.post(change.subject(), change.to(), letter);
+        }
+    }
+
+    fn post(&self, subject: Subject, state: &'static str, letter: impl FnOnce() -> Letter) {
+        let before = self.mailed().insert(subject.clone(), state);
         if before == Some(state) {
             return;
         }
-        let letter = Letter::about(transition, state, &settings.router_id);
-        if self.outbox.push(letter, |_, _| false).is_some() && self.outbox.dropped() == 1 {
+        if self.outbox.push(subject.topic(), subject, letter()).is_some() && self.outbox.dropped() == 1 {
             tracing::warn!("more than {CAPACITY} mails wait for the relay: the oldest are dropped");
         }
     }
@@ -85,6 +100,10 @@ impl Mailer {
     /// How many letters wait.
     pub(super) fn len(&self) -> usize {
         self.outbox.len()
+    }
+
+    fn mailed(&self) -> MutexGuard<'_, BTreeMap<Subject, &'static str>> {
+        self.mailed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn deliver(
@@ -121,8 +140,8 @@ impl Mailer {
 impl Letter {
     fn about(transition: &Transition, state: State, router_id: &str) -> Self {
         let (kind, name) = match &transition.subject {
-            Subject::Instance(name) => ("Instance", name),
-            Subject::Group(name) => ("Group", name),
+            buoy_vrrp::Subject::Instance(name) => ("Instance", name),
+            buoy_vrrp::Subject::Group(name) => ("Group", name),
         };
         let news = match state {
             State::Stop => "Stopping".to_owned(),
@@ -130,15 +149,36 @@ impl Letter {
             state => format!("Entering {state} state"),
         };
         let headline = match (&transition.subject, state) {
-            (Subject::Instance(_), State::Master) => "The instance owns the virtual addresses now",
-            (Subject::Instance(_), _) => "The instance does not own the virtual addresses any more",
-            (Subject::Group(_), State::Master) => "All members of the group are master now",
-            (Subject::Group(_), _) => "The members of the group are not master any more",
+            (buoy_vrrp::Subject::Instance(_), State::Master) => "The instance owns the virtual addresses now",
+            (buoy_vrrp::Subject::Instance(_), _) => {
+                "The instance does not own the virtual addresses any more"
+            }
+            (buoy_vrrp::Subject::Group(_), State::Master) => "All members of the group are master now",
+            (buoy_vrrp::Subject::Group(_), _) => "The members of the group are not master any more",
         };
-        let sentence = wrapped(&crate::log::Sentence(transition).to_string());
-        let body = format!("=> {headline} <=\r\n\r\n{sentence}\r\n");
+        let body = body(headline, &crate::log::Sentence(transition).to_string());
         Self { subject: format!("[{router_id}] VRRP {kind} {name} - {news}"), body }
     }
+
+    fn about_change(change: &ServiceChange, service: &Label, router_id: &str) -> Self {
+        let news = change.to();
+        let subject = match change.server {
+            Some(server) => {
+                let server = service.server(server);
+                format!("[{router_id}] Realserver {server} of virtual server {service} - {news}")
+            }
+            None => format!("[{router_id}] Virtualserver {service} - {news}"),
+        };
+        Self { subject, body: body(&change.reason, &change.to_string()) }
+    }
+}
+
+fn body(headline: &str, sentence: &str) -> String {
+    format!("{}\r\n\r\n{}\r\n", wrapped(&format!("=> {headline} <=")), wrapped(sentence))
+}
+
+fn is_possible(mail: &Mail) -> bool {
+    mail.server.is_some() && !mail.to.is_empty()
 }
 
 /// Lines short enough to be sent as they are, without an encoding that a person cannot read.

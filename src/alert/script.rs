@@ -1,4 +1,4 @@
-//! Notify scripts: one job at a time for each instance and group, and the last one is the final state.
+//! Notify scripts: one job at a time for each subject, and the last one is the final state.
 //!
 //! keepalived starts a script for every transition and waits for none, so two of them may race and the
 //! wrong one may win. Here a transition waits while a script of the same subject runs, and a newer one
@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use buoy_vrrp::{Priority, State, Subject};
+use buoy_vrrp::{Priority, State};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::settings::{Deletion, SubjectSettings};
+use super::settings::{Deletion, Scripts, SubjectSettings};
 use super::shutdown::{Phase, flushing};
+use super::subject::Subject;
 use crate::child::{Child, Ended};
 use crate::config::plan::Command;
 
@@ -82,7 +83,7 @@ impl Hooks {
     /// Queues the scripts for `state`, in place of those that still wait for their turn.
     pub(super) fn announce(
         &self,
-        subject: &Subject,
+        subject: &buoy_vrrp::Subject,
         settings: &SubjectSettings,
         state: State,
         priority: Priority,
@@ -101,8 +102,8 @@ impl Hooks {
         };
         let general = notify.any.iter().map(|command| {
             let (kind, priority) = match subject {
-                Subject::Instance(_) => ("INSTANCE", priority.get()),
-                Subject::Group(_) => ("GROUP", 0),
+                buoy_vrrp::Subject::Instance(_) => ("INSTANCE", priority.get()),
+                buoy_vrrp::Subject::Group(_) => ("GROUP", 0),
             };
             let words = [kind, subject.name(), state.name()].map(str::to_owned);
             (command.clone(), words.into_iter().chain([priority.to_string()]).collect())
@@ -110,18 +111,28 @@ impl Hooks {
         let commands: Vec<_> =
             specific.map(|command| (command.clone(), Vec::new())).into_iter().chain(general).collect();
         let limit = (state == State::Stop).then_some(self.limits.stop);
-        let job = (!commands.is_empty()).then_some(Job { commands, limit });
+        self.replace(subject.clone().into(), Job { commands, limit });
+    }
+
+    /// Queues the script for a server that came or went, or a quorum that was gained or lost, in place of the one
+    /// that still waits for its turn. It gets no arguments but its own.
+    pub(super) fn announce_change(&self, subject: Subject, scripts: &Scripts, up: bool) {
+        let commands = scripts.script(up).map(|command| (command.clone(), Vec::new()));
+        self.replace(subject, Job { commands: commands.into_iter().collect(), limit: None });
+    }
+
+    /// Puts the newest state of `subject` in place of what waits, whether or not it has a script.
+    fn replace(&self, subject: Subject, job: Job) {
         let mut waiting = self.waiting();
-        match job {
-            Some(job) => {
-                // What happened in an earlier mastership is no news any more.
-                let entry = Waiting { state: Some(job), ..Waiting::default() };
-                waiting.insert(subject.clone(), entry);
-            }
-            None => drop(waiting.remove(subject)),
+        if job.commands.is_empty() {
+            waiting.remove(&subject);
+        } else {
+            // What happened in an earlier mastership is no news any more.
+            let entry = Waiting { state: Some(job), ..Waiting::default() };
+            waiting.insert(subject.clone(), entry);
         }
         drop(waiting);
-        self.tell_running(subject);
+        self.tell_running(&subject);
         self.filled.notify_one();
     }
 
@@ -141,10 +152,10 @@ impl Hooks {
 
     /// Queues `notify_master` of a master once more, to take back what a second owner may have taken: an elastic
     /// address, a route. Not while a state waits to be told, which is newer.
-    pub(super) fn own_again(&self, subject: &Subject, settings: &SubjectSettings) {
+    pub(super) fn own_again(&self, subject: &buoy_vrrp::Subject, settings: &SubjectSettings) {
         let Some(command) = settings.notify.master.clone() else { return };
         let mut waiting = self.waiting();
-        let entry = waiting.entry(subject.clone()).or_default();
+        let entry = waiting.entry(subject.clone().into()).or_default();
         if entry.state.is_none() {
             let job = Job { commands: vec![(command, Vec::new())], limit: None };
             entry.ownership.get_or_insert(job);
@@ -154,10 +165,10 @@ impl Hooks {
     }
 
     /// Queues `notify_master_rx_lower_pri`, unless it waits already.
-    pub(super) fn lower_priority_heard(&self, subject: &Subject, settings: &SubjectSettings) {
+    pub(super) fn lower_priority_heard(&self, subject: &buoy_vrrp::Subject, settings: &SubjectSettings) {
         let Some(command) = settings.notify.master_rx_lower_pri.clone() else { return };
         let job = Job { commands: vec![(command, Vec::new())], limit: None };
-        self.waiting().entry(subject.clone()).or_default().lower_priority.get_or_insert(job);
+        self.waiting().entry(subject.clone().into()).or_default().lower_priority.get_or_insert(job);
         self.filled.notify_one();
     }
 
@@ -316,7 +327,7 @@ async fn perform_one(
         Ok(child) => child,
         Err(error) => {
             let ended = Ended::NotStarted(error);
-            tracing::warn!(of = %subject.name(), %script, result = %ended, "notify script failed");
+            tracing::warn!(of = %subject, %script, result = %ended, "notify script failed");
             return Fate::Ended;
         }
     };
@@ -325,7 +336,7 @@ async fn perform_one(
         limit = out_of_time => (Ended::TimedOut(limit), KILL_AFTER.min(limit)),
         () = overtaken => {
             tracing::warn!(
-                of = %subject.name(),
+                of = %subject,
                 %script,
                 "a newer state has waited long enough for the notify script to end; ending it"
             );
@@ -337,7 +348,7 @@ async fn perform_one(
         tracing::warn!(%script, "no #! line: it runs through /bin/sh");
     }
     if !ended.success() {
-        tracing::warn!(of = %subject.name(), %script, result = %ended, "notify script failed");
+        tracing::warn!(of = %subject, %script, result = %ended, "notify script failed");
     }
     if matches!(ended, Ended::TimedOut(_)) {
         child.terminate(grace).await;

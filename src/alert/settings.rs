@@ -5,17 +5,30 @@ use std::sync::Arc;
 
 use buoy_vrrp::{Priority, State, Subject, Transition};
 
+use super::subject::{self, Topic};
 use crate::config::plan::{Command, Fifo, Mail, Notify, Plan, Webhook};
+
+mod service;
+
+pub(super) use service::{Label, Scripts, Services};
 
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) router_id: Arc<str>,
     pub(super) subjects: BTreeMap<Subject, SubjectSettings>,
+    pub(super) services: Services,
     pub(super) mail: Mail,
-    /// Those that are written: the specific one is ignored when it has the path of the general one.
-    pub(super) fifos: Vec<Fifo>,
+    /// Those that are written, each path once.
+    pub(super) fifos: Vec<FifoSettings>,
     pub(super) write_states_on_reload: bool,
     pub(super) webhooks: Vec<Webhook>,
+}
+
+/// A FIFO, and the topics whose lines it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FifoSettings {
+    pub(super) fifo: Fifo,
+    pub(super) topics: &'static [Topic],
 }
 
 #[derive(Clone, Debug)]
@@ -79,18 +92,26 @@ impl Settings {
             (Subject::Group(Arc::clone(&group.election.name)), settings)
         });
         let global = &plan.global;
-        let general = global.notify_fifo.as_ref();
-        let specific = global.vrrp_notify_fifo.as_ref();
-        let specific =
-            specific.filter(|specific| general.is_none_or(|general| general.path != specific.path));
         Self {
             router_id: Arc::clone(&global.router_id),
             // Of the same subject the later one counts. Collected at once, the map has no half-empty nodes.
             subjects: departed.chain(instances).chain(groups).collect(),
+            services: service::services(plan, before.map(|before| &before.services)),
             mail: global.mail.clone(),
-            fifos: general.into_iter().chain(specific).cloned().collect(),
+            fifos: fifos(plan),
             write_states_on_reload: global.fifo_write_states_on_reload,
             webhooks: global.alert_webhook.clone(),
+        }
+    }
+
+    /// Whether there is still something to be said about `subject`.
+    pub(super) fn knows(&self, subject: &subject::Subject) -> bool {
+        match subject {
+            subject::Subject::Vrrp(subject) => self.subjects.contains_key(subject),
+            subject::Subject::Service(service) => self.services.contains_key(service),
+            subject::Subject::Server(service, server) => {
+                self.services.get(service).is_some_and(|service| service.has(server))
+            }
         }
     }
 
@@ -106,4 +127,27 @@ impl Settings {
             state => Some(state),
         }
     }
+}
+
+/// A specific FIFO is ignored when it has the path of the general one. Two specific ones of the same path are one,
+/// with one reader.
+fn fifos(plan: &Plan) -> Vec<FifoSettings> {
+    let general = plan.global.notify_fifo.as_ref().map(|fifo| (fifo, Topic::ALL.as_slice()));
+    let vrrp = plan.global.vrrp_notify_fifo.as_ref().map(|fifo| (fifo, [Topic::Election].as_slice()));
+    let lvs = plan.balancing.notify_fifo.as_ref().map(|fifo| (fifo, [Topic::Services].as_slice()));
+    let mut fifos: Vec<FifoSettings> = Vec::new();
+    for (fifo, topics) in [general, vrrp, lvs].into_iter().flatten() {
+        let known = fifos.iter_mut().find(|known| known.fifo.path == fifo.path);
+        match known {
+            None => fifos.push(FifoSettings { fifo: fifo.clone(), topics }),
+            Some(known) if known.topics == [Topic::Election] => {
+                known.topics = &Topic::ALL;
+                if known.fifo.script.is_none() {
+                    known.fifo.script.clone_from(&fifo.script);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    fifos
 }

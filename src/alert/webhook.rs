@@ -1,4 +1,4 @@
-//! `alert_webhook URL`: a JSON document by HTTP POST for every transition.
+//! `alert_webhook URL`: a JSON document by HTTP POST for every change of state.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,9 +15,10 @@ use super::event::Record;
 use super::queue::Queue;
 use super::retry::Retry;
 use super::shutdown::{Phase, flushing};
+use super::subject::{PerTopic, Subject};
 use crate::config::plan;
 
-/// Documents that wait for one server; 256 are about 100 kB.
+/// Documents of each topic that wait for one server; 256 are about 100 kB.
 const CAPACITY: usize = 256;
 const RETRY: Retry = Retry { tries: 5, first: Duration::from_secs(1), longest: Duration::from_secs(16) };
 /// No try begins later than this after the first.
@@ -35,7 +36,7 @@ pub(super) struct Webhooks {
 #[derive(Debug)]
 struct Endpoint {
     settings: plan::Webhook,
-    outbox: Queue<Arc<[u8]>>,
+    outbox: Queue<Subject, Arc<[u8]>>,
     /// Ends its delivery when a reload has removed it.
     retired: watch::Sender<bool>,
 }
@@ -82,10 +83,11 @@ impl Webhooks {
         }
         let body: Arc<[u8]> = match serde_json::to_vec(&Document { router_id, record }) {
             Ok(body) => body.into(),
-            Err(error) => return tracing::error!(%error, "cannot write a transition as JSON"),
+            Err(error) => return tracing::error!(%error, "cannot write an event as JSON"),
         };
+        let subject = record.subject();
         for endpoint in endpoints.iter() {
-            endpoint.push(Arc::clone(&body));
+            endpoint.push(subject.clone(), Arc::clone(&body));
         }
     }
 
@@ -193,11 +195,12 @@ impl Webhooks {
 
 impl Endpoint {
     fn new(settings: plan::Webhook) -> Self {
-        Self { settings, outbox: Queue::new(CAPACITY), retired: watch::Sender::new(false) }
+        let room = PerTopic { election: CAPACITY, services: CAPACITY };
+        Self { settings, outbox: Queue::new(room), retired: watch::Sender::new(false) }
     }
 
-    fn push(&self, body: Arc<[u8]>) {
-        if self.outbox.push(body, |_, _| false).is_some() && self.outbox.dropped() == 1 {
+    fn push(&self, subject: Subject, body: Arc<[u8]>) {
+        if self.outbox.push(subject.topic(), subject, body).is_some() && self.outbox.dropped() == 1 {
             let url = &self.settings.url;
             tracing::warn!(%url, "more than {CAPACITY} webhook documents wait: the oldest are dropped");
         }

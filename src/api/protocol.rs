@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// The whole state, as [`Reply::Status`].
     Status,
-    /// Transitions after sequence number `since` (0 for all that are kept), one [`Reply::Event`] each.
+    /// Transitions and changes of virtual servers after sequence number `since` (0 for all that are kept), one
+    /// [`Reply::Event`] each.
     Events {
         #[serde(default)]
         since: u64,
@@ -28,7 +29,7 @@ pub enum Request {
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
     Status(Box<Status>),
-    Event(EventRecord),
+    Event(Box<EventRecord>),
     Done { message: String },
     Refused { message: String },
 }
@@ -108,29 +109,38 @@ pub struct TrackedStatus {
     pub evidence: String,
 }
 
-/// One transition, as [`crate::alert::Record`] serializes it.
+/// One change of state, as [`crate::alert::Record`] serializes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
     pub seq: u64,
     /// RFC 3339, UTC.
     pub at: String,
-    /// One of `instance` and `group` is there.
+    /// One of `instance`, `group` and `service` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The real server of `service`; without one it is about the quorum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     pub from: String,
     pub to: String,
     pub cause: EventCause,
-    pub priority: u8,
-    pub lasted_ms: u64,
+    /// Of instances and groups, as the following.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasted_ms: Option<u64>,
 }
 
-/// The cause in words, its kind, and its evidence as further fields.
+/// The cause in words; of a transition also its kind, and its evidence as further fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventCause {
     pub text: String,
-    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     #[serde(flatten)]
     pub evidence: serde_json::Map<String, serde_json::Value>,
 }

@@ -43,13 +43,58 @@ pub(super) fn run(args: &EventsArgs) -> Result<ExitCode> {
 }
 
 fn line(event: &EventRecord) -> String {
-    let EventRecord { at, instance, group, from, to, cause, priority, lasted_ms, .. } = event;
-    let subject = match (instance, group) {
-        (Some(name), _) => format!("instance {name}"),
-        (None, Some(name)) => format!("group {name}"),
-        (None, None) => "?".to_owned(),
+    let EventRecord { at, instance, group, service, server, from, to, cause, priority, lasted_ms, .. } =
+        event;
+    let subject = match (instance, group, service, server) {
+        (Some(name), ..) => format!("instance {name}"),
+        (None, Some(name), ..) => format!("group {name}"),
+        (None, None, Some(service), Some(server)) => format!("real server {server} of {service}"),
+        (None, None, Some(service), None) => format!("quorum of {service}"),
+        (None, None, None, _) => "?".to_owned(),
     };
-    let (seconds, millis) = (lasted_ms / 1000, lasted_ms % 1000);
-    let priority = if instance.is_some() { format!(", priority {priority}") } else { String::new() };
-    format!("{at}  {subject}: {from} -> {to}: {} ({from} for {seconds}.{millis:03} s{priority})", cause.text)
+    let mut line = format!("{at}  {subject}: {from} -> {to}: {}", cause.text);
+    if let Some(lasted) = lasted_ms {
+        let (seconds, millis) = (lasted / 1000, lasted % 1000);
+        line.push_str(&format!(" ({from} for {seconds}.{millis:03} s"));
+        if let (Some(_), Some(priority)) = (instance, priority) {
+            line.push_str(&format!(", priority {priority}"));
+        }
+        line.push(')');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(document: serde_json::Value) -> String {
+        line(&serde_json::from_value(document).expect("an event"))
+    }
+
+    #[test]
+    fn a_line_tells_who_changed_how_and_why() {
+        let at = "2026-01-02T03:04:05.678Z";
+        let cause = serde_json::json!({"text": "address owner (priority 255)", "kind": "owner"});
+        let transition = |kind: &str| {
+            shown(serde_json::json!({
+                "seq": 7, "at": at, kind: "VI_1", "from": "BACKUP", "to": "MASTER", "cause": cause,
+                "priority": 255, "lasted_ms": 12_345,
+            }))
+        };
+        let told = "VI_1: BACKUP -> MASTER: address owner (priority 255) (BACKUP for 12.345 s";
+        assert_eq!(transition("instance"), format!("{at}  instance {told}, priority 255)"));
+        assert_eq!(transition("group"), format!("{at}  group {told})"));
+        let server = shown(serde_json::json!({
+            "seq": 8, "at": at, "service": "TCP 10.0.0.1:80", "server": "10.1.0.1:80", "from": "UP", "to": "DOWN",
+            "cause": {"text": "connection refused"},
+        }));
+        let expected = "real server 10.1.0.1:80 of TCP 10.0.0.1:80: UP -> DOWN: connection refused";
+        assert_eq!(server, format!("{at}  {expected}"));
+        let quorum = shown(serde_json::json!({
+            "seq": 9, "at": at, "service": "TCP 10.0.0.1:80", "from": "DOWN", "to": "UP",
+            "cause": {"text": "weight 2 of 2 needed"},
+        }));
+        assert_eq!(quorum, format!("{at}  quorum of TCP 10.0.0.1:80: DOWN -> UP: weight 2 of 2 needed"));
+    }
 }

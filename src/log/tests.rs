@@ -7,8 +7,8 @@ use buoy_vrrp::{Cause, ContentionSign, FaultCause, Priority, State, Subject};
 use tracing::subscriber::with_default;
 
 use super::*;
-use crate::alert::Event;
-use crate::alert::fixture::{instance, transition};
+use crate::alert::fixture::{instance, quorum, server_change, transition};
+use crate::alert::{Event, ServiceChange};
 
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
@@ -31,6 +31,19 @@ fn console(log: impl FnOnce()) -> String {
     with_default(tracing_subscriber::registry().with(layer), log);
     let bytes = page.0.lock().expect("not poisoned").clone();
     String::from_utf8(bytes).expect("utf-8")
+}
+
+/// The document that is written of `log`.
+fn json_of(log: impl FnOnce()) -> serde_json::Value {
+    let page = Page::default();
+    let writer = page.clone();
+    with_default(tracing_subscriber::registry().with(json(move || writer.clone())), log);
+    let bytes = page.0.lock().expect("not poisoned").clone();
+    serde_json::from_slice(&bytes).expect("one document")
+}
+
+fn changed(change: ServiceChange) -> Event {
+    Event::Service { change, at: SystemTime::now(), seq: 2 }
 }
 
 fn told(subject: Subject, from: State, to: State, cause: Cause) -> Event {
@@ -116,15 +129,46 @@ fn a_second_owner_is_a_warning_with_what_betrayed_it() {
 }
 
 #[test]
+fn a_server_or_a_quorum_is_one_sentence_and_a_warning_when_it_is_lost() {
+    let cases = [
+        (
+            server_change("10.1.0.1:80", false, "connection refused"),
+            "WARN  real server 10.1.0.1:80 of TCP 10.0.0.1:80 is down: connection refused\n",
+        ),
+        (
+            server_change("10.1.0.1:80", true, "connected in 1 ms"),
+            "INFO  real server 10.1.0.1:80 of TCP 10.0.0.1:80 is up: connected in 1 ms\n",
+        ),
+        (
+            quorum(false, "weight 1 of 2 needed"),
+            "WARN  virtual server TCP 10.0.0.1:80 lost its quorum: weight 1 of 2 needed\n",
+        ),
+        (
+            quorum(true, "weight 2 of 2 needed"),
+            "INFO  virtual server TCP 10.0.0.1:80 gained its quorum: weight 2 of 2 needed\n",
+        ),
+    ];
+    for (change, expected) in cases {
+        let line = console(|| event(&changed(change)));
+        assert!(line.ends_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn json_has_the_fields_of_a_change() {
+    let line = json_of(|| event(&changed(server_change("10.1.0.1:80", false, "connection refused"))));
+    assert_eq!(line["level"], "WARN");
+    assert_eq!((&line["service"], &line["server"]), (&"TCP 10.0.0.1:80".into(), &"10.1.0.1:80".into()));
+    assert_eq!((&line["from"], &line["to"]), (&"UP".into(), &"DOWN".into()));
+    assert_eq!((&line["cause"], &line["seq"]), (&"connection refused".into(), &2.into()));
+    let line = json_of(|| event(&changed(quorum(true, "weight 2 of 2 needed"))));
+    assert_eq!((&line["service"], line.get("server")), (&"TCP 10.0.0.1:80".into(), None));
+    assert_eq!((&line["from"], &line["to"]), (&"DOWN".into(), &"UP".into()));
+}
+
+#[test]
 fn json_has_the_fields_of_a_transition() {
-    let page = Page::default();
-    let writer = page.clone();
-    let layer = json(move || writer.clone());
-    with_default(tracing_subscriber::registry().with(layer), || {
-        event(&told(instance("VI_1"), State::Backup, State::Master, silence()));
-    });
-    let bytes = page.0.lock().expect("not poisoned").clone();
-    let line: serde_json::Value = serde_json::from_slice(&bytes).expect("one document");
+    let line = json_of(|| event(&told(instance("VI_1"), State::Backup, State::Master, silence())));
     assert_eq!(line["level"], "INFO");
     assert_eq!(
         (&line["instance"], &line["from"], &line["to"]),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use buoy_vrrp::{ContentionSign, State, Subject, Transition};
 
-use crate::alert::Event;
+use crate::alert::{Event, ServiceChange};
 
 /// The target of transitions: their message says everything that their fields say.
 pub(super) const TARGET: &str = "buoy::transition";
 
-/// Logs an event. FAULT is a warning, other transitions are information.
+/// Logs an event. FAULT is a warning, and so is a server that is down or a quorum that is lost; other changes of
+/// state are information.
 pub fn event(event: &Event) {
     match event {
         Event::Transition { transition, seq, .. } => log_transition(transition, *seq),
@@ -38,6 +39,7 @@ pub fn event(event: &Event) {
             "instance {instance}: second owner of the addresses ({}): announcing them again, and running notify_master again",
             Sign(sign)
         ),
+        Event::Service { change, seq, .. } => log_change(change, *seq),
     }
 }
 
@@ -69,6 +71,29 @@ fn log_transition(transition: &Transition, seq: u64) {
     match transition.to {
         State::Fault => log!(tracing::Level::WARN),
         _ => log!(tracing::Level::INFO),
+    }
+}
+
+fn log_change(change: &ServiceChange, seq: u64) {
+    // As above.
+    macro_rules! log {
+        ($level:expr) => {
+            tracing::event!(
+                target: TARGET,
+                $level,
+                service = %change.service,
+                server = change.server.map(tracing::field::display),
+                from = change.from(),
+                to = change.to(),
+                cause = %change.reason,
+                seq,
+                "{change}"
+            )
+        };
+    }
+    match change.up {
+        false => log!(tracing::Level::WARN),
+        true => log!(tracing::Level::INFO),
     }
 }
 

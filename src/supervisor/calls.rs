@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::alert::{History, Record};
 use crate::api::{EventRecord, Reply};
 
-/// Sends the transitions after `since`, and if asked for those that come, until the client goes.
+/// Sends the events after `since`, and if asked for those that come, until the client goes.
 pub(super) async fn events(history: History, since: u64, follow: bool, replies: mpsc::Sender<Reply>) {
     if follow {
         let mut follow = history.follow(since);
@@ -33,7 +33,7 @@ pub(super) async fn events(history: History, since: u64, follow: bool, replies: 
 fn reply(record: &Record) -> Reply {
     let document = serde_json::to_value(record).and_then(serde_json::from_value::<EventRecord>);
     match document {
-        Ok(event) => Reply::Event(event),
+        Ok(event) => Reply::Event(Box::new(event)),
         Err(error) => Reply::Refused { message: format!("cannot show event {}: {error}", record.seq) },
     }
 }

@@ -6,7 +6,7 @@ use buoy_vrrp::{Cause, ContentionSign};
 use nix::libc;
 
 use super::*;
-use crate::alert::fixture::{group, instance, plan, router, shell, transition};
+use crate::alert::fixture::{group, instance, plan, real_server, router, shell, tcp_service, transition};
 use crate::config::plan::Fifo;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -181,14 +181,14 @@ async fn a_reload_writes_the_states_again_if_that_is_wanted() {
 async fn a_flood_keeps_the_newest_of_every_subject() {
     let dispatcher = Dispatcher::new(&plan());
     dispatcher.transition(goes(instance("calm"), State::Init, State::Backup));
-    for _ in 0..INBOX_CAPACITY * 2 {
+    for _ in 0..INBOX_CAPACITY.election * 2 {
         dispatcher.transition(goes(instance("wild"), State::Backup, State::Master));
     }
-    let expected = u64::try_from(INBOX_CAPACITY + 1).expect("few");
+    let expected = u64::try_from(INBOX_CAPACITY.election + 1).expect("few");
     assert_eq!(dispatcher.losses().superseded, expected);
     deliver(&dispatcher).await;
     let told = dispatcher.history().since(0);
-    let last = u64::try_from(INBOX_CAPACITY * 2 + 1).expect("few");
+    let last = u64::try_from(INBOX_CAPACITY.election * 2 + 1).expect("few");
     assert_eq!(told.last().map(|record| record.seq), Some(last));
 }
 
@@ -240,4 +240,122 @@ async fn only_a_master_runs_its_hook_again_when_a_second_owner_shows_itself() {
         task.await.expect("without panic");
         assert_eq!(std::fs::read_to_string(&log).unwrap_or_default(), expected, "as {state}");
     }
+}
+
+/// What the history has of servers and quorums: the server or the service, and its state.
+fn changes(dispatcher: &Dispatcher) -> Vec<String> {
+    let records = dispatcher.history().since(0);
+    let changes = records.iter().filter_map(|record| match &record.news {
+        News::Service(change) => Some(format!("{} {}", change.subject(), change.to())),
+        News::Transition(_) => None,
+    });
+    changes.collect()
+}
+
+#[tokio::test]
+async fn a_server_and_a_quorum_reach_history_fifo_and_scripts_before_the_end() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (path, log) = (directory.path().join("fifo"), directory.path().join("log"));
+    let mut plan = plan();
+    let mut service = tcp_service(&["10.1.0.1:80"]);
+    service.servers[0].notify_down = Some(shell(&format!("echo server \"$@\" >> {}", log.display())));
+    service.quorum_down = Some(shell(&format!("echo quorum \"$@\" >> {}", log.display())));
+    plan.services = vec![service];
+    plan.balancing.notify_fifo = Some(Fifo { path: path.clone(), owner: None, script: None });
+    let dispatcher = Dispatcher::new(&plan);
+    let fifo = reader(&path);
+    let elsewhere = dispatcher.clone();
+    let control = std::thread::spawn(move || {
+        let service: Arc<str> = "TCP 10.0.0.1:80".into();
+        elsewhere.server(
+            Arc::clone(&service),
+            real_server("10.1.0.1:80"),
+            false,
+            "connection refused".into(),
+        );
+        elsewhere.server(Arc::clone(&service), real_server("10.1.0.9:80"), false, "nobody's".into());
+        elsewhere.quorum(Arc::clone(&service), false, "weight 0 of 1 needed".into());
+        elsewhere.transition(goes(instance("VI_1"), State::Master, State::Stop));
+    });
+    control.join().expect("hands over");
+    deliver(&dispatcher).await;
+    assert_eq!(lines(&fifo), ["RS [10.1.0.1]:tcp:80 [10.0.0.1]:tcp:80 DOWN", "VS [10.0.0.1]:tcp:80 DOWN"]);
+    let scripts = std::fs::read_to_string(log).expect("the scripts ran");
+    let mut scripts: Vec<_> = scripts.lines().collect();
+    // Two subjects, so they run beside each other.
+    scripts.sort_unstable();
+    assert_eq!(scripts, ["quorum", "server"]);
+    let expected = [
+        "10.1.0.1:80 of TCP 10.0.0.1:80 DOWN",
+        "10.1.0.9:80 of TCP 10.0.0.1:80 DOWN",
+        "TCP 10.0.0.1:80 DOWN",
+    ];
+    assert_eq!(changes(&dispatcher), expected);
+    let seqs: Vec<u64> = dispatcher.history().since(0).iter().map(|record| record.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_a_reload_removed_keeps_its_scripts_for_its_last_news_until_the_next_one() {
+    for reloads in [1, 2] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let log = directory.path().join("log");
+        let writes = |word: &str| Some(shell(&format!("echo {word} >> {}", log.display())));
+        let mut service = tcp_service(&["10.1.0.1:80", "10.1.0.2:80"]);
+        service.servers[0].notify_down = writes("stays");
+        service.servers[1].notify_down = writes("goes");
+        let mut gone = tcp_service(&["10.1.0.3:80"]);
+        gone.service.name = "TCP 10.0.0.2:80".into();
+        gone.servers[0].notify_down = writes("goes with its service");
+        let mut plan = Plan { services: vec![service, gone], ..plan() };
+        let dispatcher = Dispatcher::new(&plan);
+        plan.services.pop();
+        plan.services[0].service.servers.pop();
+        plan.services[0].servers.pop();
+        for _ in 0..reloads {
+            dispatcher.apply(&plan);
+        }
+        let servers = [("1", "10.1.0.1:80"), ("1", "10.1.0.2:80"), ("2", "10.1.0.3:80")];
+        for (service, server) in servers {
+            let service = format!("TCP 10.0.0.{service}:80").into();
+            dispatcher.server(service, real_server(server), false, "removed".into());
+        }
+        deliver(&dispatcher).await;
+        let scripts = std::fs::read_to_string(log).expect("the scripts ran");
+        let mut scripts: Vec<_> = scripts.lines().collect();
+        scripts.sort_unstable();
+        let expected: &[&str] = match reloads {
+            1 => &["goes", "goes with its service", "stays"],
+            _ => &["stays"],
+        };
+        assert_eq!(scripts, expected, "after {reloads} reloads");
+    }
+}
+
+#[tokio::test]
+async fn the_death_of_a_table_full_of_servers_is_told_of_each_and_delays_no_transition() {
+    const SERVERS: u16 = 40_000;
+    let dispatcher = Dispatcher::new(&plan());
+    let service: Arc<str> = "TCP 10.0.0.1:80".into();
+    let reason: Arc<str> = "timed out".into();
+    let server = |number: u16| {
+        let [a, b] = number.to_be_bytes();
+        RealServerId { address: [10, 1, a, b].into(), port: 80 }
+    };
+    for up in [false, true, false] {
+        for number in 0..SERVERS {
+            dispatcher.server(Arc::clone(&service), server(number), up, Arc::clone(&reason));
+        }
+    }
+    dispatcher.transition(goes(instance("VI_1"), State::Backup, State::Master));
+    let inbox = &dispatcher.shared.inbox;
+    let capacity = INBOX_CAPACITY.services;
+    assert_eq!(inbox.len(), capacity + 1);
+    let Some(Event::Transition { .. }) = inbox.try_next() else { panic!("the transition comes first") };
+    let mut last = std::collections::BTreeMap::new();
+    while let Some(Event::Service { change, .. }) = inbox.try_next() {
+        last.insert(change.server, change.up);
+    }
+    assert_eq!(last.len(), usize::from(SERVERS));
+    assert!(last.values().all(|up| !up), "the newest of each");
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use buoy_vrrp::Cause;
 
 use super::*;
-use crate::alert::fixture::{group, instance, plan, router, transition};
+use crate::alert::fixture::{group, instance, plan, quorum, router, server_change, tcp_service, transition};
 use crate::config::plan::Plan;
 
 const QUICK: Retry = Retry { tries: 3, first: Duration::from_millis(5), longest: Duration::from_millis(5) };
@@ -102,9 +102,14 @@ impl Bench {
         Self { mailer, settings, phase, task }
     }
 
-    fn announce(&self, subject: Subject, state: State) {
+    fn announce(&self, subject: buoy_vrrp::Subject, state: State) {
         let transition = transition(subject, State::Backup, state, Cause::Owner);
         self.mailer.announce(&transition, state, &self.settings);
+    }
+
+    fn announce_change(&self, change: &ServiceChange) {
+        let label = self.settings.services[&change.service].label();
+        self.mailer.announce_change(change, label, &self.settings);
     }
 
     async fn finish(self) {
@@ -115,6 +120,13 @@ impl Bench {
 
 fn subject_of(heard: &[String]) -> Option<&str> {
     heard.iter().find_map(|line| line.strip_prefix("Subject: "))
+}
+
+/// Long ones are continued on further lines.
+fn unfolded_subject(heard: &[String]) -> String {
+    let mut lines = heard.iter().skip_while(|line| !line.starts_with("Subject: "));
+    let first = lines.next().and_then(|line| line.strip_prefix("Subject: ")).unwrap_or_default();
+    lines.take_while(|line| line.starts_with(' ')).fold(first.to_owned(), |subject, line| subject + line)
 }
 
 #[tokio::test]
@@ -152,7 +164,10 @@ async fn subjects_name_the_news_of_instances_and_groups() {
     };
     assert_eq!(named(instance("A"), State::Stop), "[ID] VRRP Instance A - Stopping");
     assert_eq!(named(instance("A"), State::Deleted), "[ID] VRRP Instance A - Deleted");
-    assert_eq!(named(Subject::Group("G".into()), State::Fault), "[ID] VRRP Group G - Entering FAULT state");
+    assert_eq!(
+        named(buoy_vrrp::Subject::Group("G".into()), State::Fault),
+        "[ID] VRRP Group G - Entering FAULT state"
+    );
 }
 
 #[tokio::test]
@@ -175,6 +190,66 @@ async fn the_same_state_is_not_mailed_twice_in_a_row_nor_faults_that_nobody_want
     );
     bench.finish().await;
     assert!(relay.heard.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn letters_about_services_have_keepalived_s_subjects_and_the_reason() {
+    let mut relay = Relay::answering(&[]).await;
+    let mut plan = with_mail(relay.port);
+    plan.services = vec![tcp_service(&["10.1.0.1:80"])];
+    let bench = Bench::new(&plan);
+    bench.announce_change(&server_change("10.1.0.1:80", false, "connection refused"));
+    let heard = relay.next().await;
+    let expected = "[director-a] Realserver [10.1.0.1]:tcp:80 of virtual server [10.0.0.1]:tcp:80 - DOWN";
+    assert_eq!(unfolded_subject(&heard), expected);
+    for expected in
+        ["=> connection refused <=", "real server 10.1.0.1:80 of TCP 10.0.0.1:80 is down: connection refused"]
+    {
+        assert!(heard.iter().any(|line| line == expected), "{expected:?} in {heard:#?}");
+    }
+    bench.announce_change(&quorum(false, "weight 0 of 1 needed"));
+    let heard = relay.next().await;
+    assert_eq!(unfolded_subject(&heard), "[director-a] Virtualserver [10.0.0.1]:tcp:80 - DOWN");
+    assert!(heard.iter().any(|line| line == "=> weight 0 of 1 needed <="), "{heard:#?}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn each_server_has_a_state_that_is_not_mailed_twice_in_a_row() {
+    let mut relay = Relay::answering(&[]).await;
+    let mut plan = with_mail(relay.port);
+    plan.services = vec![tcp_service(&["10.1.0.1:80", "10.1.0.2:80"])];
+    let bench = Bench::new(&plan);
+    let changes =
+        [("10.1.0.1:80", false), ("10.1.0.1:80", false), ("10.1.0.2:80", false), ("10.1.0.1:80", true)];
+    for (server, up) in changes {
+        bench.announce_change(&server_change(server, up, "told"));
+    }
+    for (server, news) in [("10.1.0.1", "DOWN"), ("10.1.0.2", "DOWN"), ("10.1.0.1", "UP")] {
+        let expected =
+            format!("[director-a] Realserver [{server}]:tcp:80 of virtual server [10.0.0.1]:tcp:80 - {news}");
+        assert_eq!(unfolded_subject(&relay.next().await), expected);
+    }
+    bench.finish().await;
+    assert!(relay.heard.try_recv().is_err());
+}
+
+#[test]
+fn what_was_mailed_is_forgotten_with_the_server_one_reload_after_it_has_gone() {
+    let mut plan = with_mail(25);
+    plan.services = vec![tcp_service(&["10.1.0.1:80", "10.1.0.2:80"])];
+    let before = Settings::new(&plan, None);
+    let mailer = Mailer::new();
+    for server in ["10.1.0.1:80", "10.1.0.2:80"] {
+        let label = before.services["TCP 10.0.0.1:80"].label();
+        mailer.announce_change(&server_change(server, false, "gone"), label, &before);
+    }
+    plan.services = vec![tcp_service(&["10.1.0.1:80"])];
+    let departed = Settings::new(&plan, Some(&before));
+    mailer.adapt(&departed);
+    assert_eq!(mailer.mailed().len(), 2);
+    mailer.adapt(&Settings::new(&plan, Some(&departed)));
+    assert_eq!(mailer.mailed().len(), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::alert::fixture::{group, instance, plan, router, shell};
+use crate::alert::change::ServiceChange;
+use crate::alert::fixture::{group, instance, plan, quorum, router, server_change, shell, tcp_service};
 use crate::alert::settings::Settings;
 use crate::config::plan::Plan;
 
@@ -66,9 +67,16 @@ impl Bench {
         self.lines()
     }
 
-    fn announce(&self, plan: &Plan, subject: &Subject, state: State) {
+    fn announce(&self, plan: &Plan, subject: &buoy_vrrp::Subject, state: State) {
         let settings = Settings::new(plan, None);
         self.hooks.announce(subject, &settings.subjects[subject], state, Priority::new(150));
+    }
+
+    fn announce_change(&self, plan: &Plan, change: &ServiceChange) {
+        let settings = Settings::new(plan, None);
+        let wishes = settings.services[&change.service].wishes(change).expect("is known");
+        let scripts = wishes.scripts.as_deref().expect("has scripts");
+        self.hooks.announce_change(change.subject(), scripts, change.up);
     }
 
     async fn finish(self) -> Vec<String> {
@@ -98,6 +106,57 @@ async fn the_specific_script_comes_first_then_the_general_one_with_four_argument
     });
     bench.announce(&plan, &instance("VI_1"), State::Master);
     assert_eq!(bench.finish().await, ["specific", "general INSTANCE VI_1 MASTER 150"]);
+}
+
+#[tokio::test]
+async fn scripts_of_servers_and_quorums_get_no_arguments() {
+    let bench = Bench::new();
+    let mut service = tcp_service(&["10.1.0.1:80"]);
+    service.servers[0].notify_up = bench.writes("server up");
+    service.servers[0].notify_down = bench.writes("server down");
+    service.quorum_up = bench.writes("quorum up");
+    service.quorum_down = bench.writes("quorum down");
+    let plan = Plan { services: vec![service], ..plan() };
+    let changes = [
+        server_change("10.1.0.1:80", true, ""),
+        server_change("10.1.0.1:80", false, ""),
+        quorum(true, ""),
+        quorum(false, ""),
+    ];
+    for (told, change) in (1..).zip(&changes) {
+        bench.announce_change(&plan, change);
+        bench.until_lines(told).await;
+    }
+    assert_eq!(bench.finish().await, ["server up", "server down", "quorum up", "quorum down"]);
+}
+
+#[tokio::test]
+async fn the_newest_state_of_a_server_takes_the_place_of_what_waits_even_without_a_script() {
+    let bench = Bench::new();
+    let mut service = tcp_service(&["10.1.0.1:80", "10.1.0.2:80"]);
+    service.servers[0].notify_down = bench.holds("down");
+    service.servers[1].notify_up = bench.writes("other");
+    let plan = Plan { services: vec![service], ..plan() };
+    bench.announce_change(&plan, &server_change("10.1.0.1:80", false, ""));
+    bench.until_lines(1).await;
+    bench.announce_change(&plan, &server_change("10.1.0.1:80", false, ""));
+    assert_eq!(bench.hooks.len(), 1);
+    bench.announce_change(&plan, &server_change("10.1.0.1:80", true, ""));
+    assert_eq!(bench.hooks.len(), 0);
+    bench.announce_change(&plan, &server_change("10.1.0.2:80", true, ""));
+    bench.until_lines(2).await;
+    bench.release("down");
+    assert_eq!(bench.finish().await, ["down", "other"]);
+}
+
+#[tokio::test]
+async fn at_the_end_a_script_about_a_server_has_as_long_as_one_for_stop() {
+    let bench = Bench::with_limits(Limits { overtaken: LONG, stop: SHORT, settled: LONG });
+    let mut service = tcp_service(&["10.1.0.1:80"]);
+    service.servers[0].notify_down = bench.holds("down");
+    let plan = Plan { services: vec![service], ..plan() };
+    bench.announce_change(&plan, &server_change("10.1.0.1:80", false, "the daemon stops"));
+    assert_eq!(bench.finish().await, ["down"]);
 }
 
 #[tokio::test]
@@ -131,7 +190,7 @@ async fn a_group_has_priority_0() {
     let mut group = group("G");
     group.notify.any = bench.writes("general");
     let plan = Plan { groups: vec![group], ..plan() };
-    bench.announce(&plan, &Subject::Group("G".into()), State::Backup);
+    bench.announce(&plan, &buoy_vrrp::Subject::Group("G".into()), State::Backup);
     assert_eq!(bench.finish().await, ["general GROUP G BACKUP 0"]);
 }
 
@@ -253,7 +312,7 @@ async fn scripts_that_run_for_long_do_not_keep_other_subjects_from_theirs() {
     });
     let plan = Plan { routers: routers.collect(), ..plan() };
     for router in &plan.routers {
-        bench.announce(&plan, &Subject::Instance(Arc::clone(router.name())), State::Master);
+        bench.announce(&plan, &buoy_vrrp::Subject::Instance(Arc::clone(router.name())), State::Master);
     }
     bench.until_lines(count).await;
     bench.release("held");
@@ -320,7 +379,7 @@ async fn more_subjects_than_may_run_at_once_all_get_their_turn() {
     });
     let plan = Plan { routers: routers.collect(), ..plan() };
     for router in &plan.routers {
-        bench.announce(&plan, &Subject::Instance(Arc::clone(router.name())), State::Master);
+        bench.announce(&plan, &buoy_vrrp::Subject::Instance(Arc::clone(router.name())), State::Master);
     }
     assert_eq!(bench.finish().await.len(), count);
 }

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::alert::fixture::{instance, transition};
+use crate::alert::event::News;
+use crate::alert::fixture::{instance, server_change, transition};
 
 const QUICK: Retry = Retry { tries: 3, first: Duration::from_millis(5), longest: Duration::from_millis(5) };
 
@@ -70,7 +71,7 @@ fn hook(url: &Arc<str>) -> plan::Webhook {
 
 fn record(seq: u64) -> Record {
     let transition = transition(instance("VI_1"), State::Backup, State::Master, Cause::Owner);
-    Record { seq, at: SystemTime::now(), transition }
+    Record { seq, at: SystemTime::now(), news: News::Transition(transition) }
 }
 
 struct Bench {
@@ -109,6 +110,23 @@ async fn a_transition_is_posted_as_one_json_document() {
     assert_eq!(document["cause"]["kind"], "owner");
     assert_eq!(document["cause"]["text"], "address owner (priority 255)");
     assert_eq!((&document["seq"], &document["lasted_ms"]), (&7.into(), &12300.into()));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_server_is_posted_in_the_same_way() {
+    let mut server = Server::answering(&[]).await;
+    let bench = Bench::new(&[&server.url]);
+    let news = News::Service(server_change("10.1.0.1:80", false, "connection refused"));
+    bench.webhooks.announce(&Record { seq: 8, at: SystemTime::now(), news }, "director-a");
+    let document = server.next().await.1;
+    assert_eq!(document["router_id"], "director-a");
+    assert_eq!(
+        (&document["service"], &document["server"]),
+        (&"TCP 10.0.0.1:80".into(), &"10.1.0.1:80".into())
+    );
+    assert_eq!((&document["from"], &document["to"]), (&"UP".into(), &"DOWN".into()));
+    assert_eq!(document["cause"], serde_json::json!({"text": "connection refused"}));
     bench.finish().await;
 }
 

@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::super::queue::Queue;
 use super::*;
+use crate::alert::fixture::server_change;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -75,6 +76,28 @@ fn an_entry_has_the_fields_of_its_event_under_a_prefix() {
     assert_eq!(field("BUOY_PRIORITY"), Some("100"));
     assert_eq!(field("BUOY_CAUSE_KIND"), Some("fault"));
     assert_eq!(field("BUOY_TEXT"), Some("a\nb=c"));
+}
+
+#[test]
+fn a_server_that_is_down_is_found_by_its_service_and_its_address() {
+    let journal = Fake::new();
+    let queue = journal.queue();
+    let change = server_change("10.1.0.1:80", false, "connection refused");
+    let at = std::time::SystemTime::now();
+    logging(&queue, || crate::log::event(&crate::alert::Event::Service { change, at, seq: 2 }));
+    let entry = journal.receive();
+    for (name, value) in [
+        ("MESSAGE", "real server 10.1.0.1:80 of TCP 10.0.0.1:80 is down: connection refused"),
+        ("PRIORITY", "4"),
+        ("BUOY_SERVICE", "TCP 10.0.0.1:80"),
+        ("BUOY_SERVER", "10.1.0.1:80"),
+        ("BUOY_FROM", "UP"),
+        ("BUOY_TO", "DOWN"),
+        ("BUOY_CAUSE", "connection refused"),
+        ("BUOY_SEQ", "2"),
+    ] {
+        assert_eq!(entry.get(name).map(String::as_str), Some(value), "{name}");
+    }
 }
 
 #[test]
