@@ -14,9 +14,8 @@ use buoy_ipvs::{
     Change, Plane, PlaneError, RealServerId, Refusal, ServiceId, Statistics, SyncDaemon, Timeouts,
 };
 
-use super::pool::ServerState;
+use super::pool::ServiceState;
 use super::report::Report;
-use super::service::Service;
 use super::{Control, object};
 use sync::Sync;
 
@@ -56,7 +55,7 @@ pub enum Notice {
 /// All virtual servers at one moment.
 #[derive(Clone, Debug)]
 pub struct Status {
-    pub services: Vec<(Service, bool, Vec<ServerState>)>,
+    pub services: Vec<ServiceState>,
     /// What the plane has counted, if it answers.
     pub statistics: Option<Statistics>,
     /// Why the plane does not work.
@@ -212,11 +211,9 @@ where
             Some(plane) => (plane.statistics().ok(), plane.sync_daemons().unwrap_or_default()),
             None => (None, Vec::new()),
         };
-        let services = self.control.services();
-        let services = services.map(|(service, quorum, states)| (service.clone(), quorum, states.collect()));
         let refused = self.told.values().map(String::as_str).chain(self.sync.refused());
         Status {
-            services: services.collect(),
+            services: self.control.services().collect(),
             statistics,
             failing: self.failing.clone(),
             refused: refused.map(str::to_owned).collect(),

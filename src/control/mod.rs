@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use buoy_ipvs::{Change, Entry, RealServerId, ServiceId, Statistics, Table};
 
-pub use pool::{Administration, Health, ServerState};
+pub use pool::{Administration, Health, ServerState, ServiceState};
 pub use report::{DrainEnd, Report};
 pub use service::{Server, Service, Sorry};
 
@@ -248,8 +248,8 @@ impl Control {
         self.owners.keys().filter_map(|id| self.wanted(id)).collect()
     }
 
-    pub fn services(&self) -> impl Iterator<Item = (&Service, bool, impl Iterator<Item = ServerState>)> {
-        self.pools.values().map(|pool| (pool.settings(), pool.has_quorum(), pool.states()))
+    pub fn services(&self) -> impl Iterator<Item = ServiceState> {
+        self.pools.values().map(Pool::state)
     }
 
     fn wanted(&self, id: &ServiceId) -> Option<Entry> {

@@ -46,7 +46,23 @@ pub enum Administration {
     Weight(Weight),
 }
 
-/// One server as `buoy status` shows it.
+/// One virtual server as `buoy status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    pub settings: Service,
+    /// Weight of the servers that should get connections, to be held against the quorum.
+    pub weight: u64,
+    pub quorum: bool,
+    /// The sorry server has the place of the real servers.
+    pub sorry: bool,
+    /// The checks are doubted, and the last good servers stay in service.
+    pub panic: bool,
+    /// A reload has removed it.
+    pub leaving: bool,
+    pub servers: Vec<ServerState>,
+}
+
+/// One server of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerState {
     pub server: Server,
@@ -54,12 +70,20 @@ pub struct ServerState {
     pub reason: Arc<str>,
     /// When the checkers last came to another conclusion.
     pub since: Instant,
+    /// When they last had anything to say of it; `None` before their first word.
+    pub heard: Option<Instant>,
     pub administration: Administration,
     /// The weight that it has, or would have in service.
     pub weight: Weight,
+    /// The weight that the table is to hold; `None` where it is not to be there.
+    pub held: Option<Weight>,
+    /// It keeps its connections until they end, or until `deadline` if there is one.
     pub draining: bool,
+    pub deadline: Option<Instant>,
     /// An agent wants no new connections for it.
     pub resting: bool,
+    /// A reload has removed it.
+    pub leaving: bool,
     pub connections: Option<u64>,
 }
 
@@ -80,8 +104,8 @@ struct Member {
     up: bool,
     reason: Arc<str>,
     since: Instant,
-    /// A result has come.
-    checked: bool,
+    /// When the checkers last had anything to say.
+    heard: Option<Instant>,
     advice: Vec<WeightAdvice>,
     resting: bool,
     administration: Administration,
@@ -105,6 +129,16 @@ enum Presence {
     /// With weight 0.
     Idle,
     Absent,
+}
+
+impl Presence {
+    fn weight(self) -> Option<Weight> {
+        match self {
+            Self::Serving(weight) => Some(weight),
+            Self::Idle => Some(Weight::ZERO),
+            Self::Absent => None,
+        }
+    }
 }
 
 impl Pool {
@@ -164,10 +198,6 @@ impl Pool {
         &self.settings
     }
 
-    pub(super) fn has_quorum(&self) -> bool {
-        self.quorum
-    }
-
     pub(super) fn is_draining(&self) -> bool {
         self.displaces()
             || self.servers.values().any(|member| matches!(member.drain, Some(Drain::Running { .. })))
@@ -190,7 +220,7 @@ impl Pool {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
         let Health { up, reason, advice, resting } = health;
-        let first = !std::mem::replace(&mut member.checked, true);
+        let first = member.heard.replace(now).is_none();
         let moved = (up, resting) != (member.up, member.resting) || advice != member.advice;
         (member.advice, member.resting) = (advice, resting);
         member.reason = Arc::clone(&reason);
@@ -284,8 +314,7 @@ impl Pool {
     }
 
     fn settle_quorum(&mut self, reports: &mut Vec<Report>) {
-        let serving = self.servers.iter().filter(|(id, member)| self.is_wanted(id, member));
-        let weight: u64 = serving.map(|(_, member)| u64::from(member.weight().get())).sum();
+        let weight = self.weight();
         let (quorum, hysteresis) = (u64::from(self.settings.quorum), u64::from(self.settings.hysteresis));
         let service = Arc::clone(&self.settings.name);
         if self.leaving {
@@ -299,6 +328,12 @@ impl Pool {
             self.quorum = true;
             reports.push(Report::QuorumGained { service, weight, needed: quorum });
         }
+    }
+
+    /// What is held against the quorum.
+    fn weight(&self) -> u64 {
+        let serving = self.servers.iter().filter(|(id, member)| self.is_wanted(id, member));
+        serving.map(|(_, member)| u64::from(member.weight().get())).sum()
     }
 
     /// Whether a server should get connections, as far as itself is concerned.
@@ -354,12 +389,7 @@ impl Pool {
 
     fn entry_for(&self, service: &VirtualService) -> Entry {
         let servers = self.servers.iter().filter_map(|(id, member)| {
-            let weight = match self.presence(id, member) {
-                Presence::Serving(weight) => weight,
-                Presence::Idle => Weight::ZERO,
-                Presence::Absent => return None,
-            };
-            Some(member.settings.behind(&service.id, weight))
+            Some(member.settings.behind(&service.id, self.presence(id, member).weight()?))
         });
         let mut servers: BTreeMap<RealServerId, RealServer> =
             servers.filter(|s| s.fits(service.id.family())).map(|s| (s.id, s)).collect();
@@ -381,18 +411,37 @@ impl Pool {
         }
     }
 
-    pub(super) fn states(&self) -> impl Iterator<Item = ServerState> {
-        self.servers.values().map(|member| ServerState {
-            server: member.settings.clone(),
-            up: member.up,
-            reason: Arc::clone(&member.reason),
-            since: member.since,
-            administration: member.administration,
-            weight: member.weight(),
-            draining: matches!(member.drain, Some(Drain::Running { .. })),
-            resting: member.resting,
-            connections: member.connections,
-        })
+    pub(super) fn state(&self) -> ServiceState {
+        let servers = self.servers.iter().map(|(id, member)| {
+            let (draining, deadline) = match member.drain {
+                Some(Drain::Running { deadline }) => (true, deadline),
+                Some(Drain::Over) | None => (false, None),
+            };
+            ServerState {
+                server: member.settings.clone(),
+                up: member.up,
+                reason: Arc::clone(&member.reason),
+                since: member.since,
+                heard: member.heard,
+                administration: member.administration,
+                weight: member.weight(),
+                held: self.presence(id, member).weight(),
+                draining,
+                deadline,
+                resting: member.resting,
+                leaving: member.leaving,
+                connections: member.connections,
+            }
+        });
+        ServiceState {
+            weight: self.weight(),
+            quorum: self.quorum,
+            sorry: self.displaces(),
+            panic: self.panic.is_some(),
+            leaving: self.leaving,
+            servers: servers.collect(),
+            settings: self.settings.clone(),
+        }
     }
 }
 
@@ -410,7 +459,7 @@ impl Member {
             reason: reason.into(),
             settings,
             since: now,
-            checked: false,
+            heard: None,
             advice: Vec::new(),
             resting: false,
             administration: Administration::Enabled,

@@ -308,6 +308,33 @@ fn operators_drain_disable_weigh_and_enable_servers() {
 }
 
 #[test]
+fn the_state_tells_what_the_table_is_to_hold_until_when_and_what_is_held_against_the_quorum() {
+    let mut settings = service(&[1, 2, 3]);
+    (settings.quorum, settings.sorry) = (2, sorry());
+    let mut bench = Bench::new(vec![settings.clone()]);
+    bench.administer(1, Administration::Drain { deadline: Some(MINUTE) });
+    bench.pass(MINUTE / 2);
+    bench.health(2, true);
+    bench.health(3, false);
+    let state = bench.control.services().next().expect("one");
+    assert_eq!((state.weight, state.quorum, state.sorry, state.panic), (1, false, true, false));
+    let servers: Vec<_> = state.servers.iter().map(|s| (s.held, s.draining, s.heard)).collect();
+    let zero = Some(Weight::ZERO);
+    let heard = Some(bench.now);
+    assert_eq!(servers, [(zero, true, None), (zero, false, heard), (None, false, heard)]);
+    assert_eq!(state.servers[0].deadline, Some(bench.now + MINUTE / 2));
+    bench.pass(MINUTE / 2);
+    settings.servers.remove(1);
+    bench.configure(vec![settings]);
+    let state = bench.control.services().next().expect("one");
+    let servers: Vec<_> = state.servers.iter().map(|s| (s.held, s.draining, s.leaving)).collect();
+    assert_eq!(servers, [(None, false, false), (zero, true, true), (None, false, false)]);
+    bench.configure(Vec::new());
+    let state = bench.control.services().next().expect("one");
+    assert!(state.leaving && !state.sorry);
+}
+
+#[test]
 fn a_drained_server_that_dies_is_deleted() {
     let mut bench = Bench::new(vec![service(&[1, 2])]);
     bench.administer(1, Administration::Drain { deadline: None });

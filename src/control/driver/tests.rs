@@ -9,7 +9,7 @@ use buoy_ipvs::{
 use std::sync::Arc;
 
 use super::*;
-use crate::control::{Administration, Health, Server, Unknown};
+use crate::control::{Administration, Health, Server, Service, Unknown};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -359,8 +359,8 @@ fn status_and_preview_answer() {
     let (told, status) = channel();
     running.call(Call::Status(Box::new(move |status| drop(told.send(status)))));
     let status = status.recv_timeout(PATIENCE).expect("a status");
-    let (service, quorum, servers) = &status.services[0];
-    assert_eq!((&*service.name, *quorum, servers.len()), ("web", true, 1));
+    let service = &status.services[0];
+    assert_eq!((&*service.settings.name, service.quorum, service.servers.len()), ("web", true, 1));
     assert!(status.statistics.is_some());
     let (told, preview) = channel();
     let reply: Reply<Vec<Change>> = Box::new(move |changes| drop(told.send(changes)));
