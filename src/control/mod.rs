@@ -17,6 +17,7 @@
 
 pub mod checks;
 pub mod driver;
+pub mod find;
 mod pool;
 pub mod probe;
 mod report;
