@@ -69,6 +69,10 @@ pub struct Status {
 pub struct Driver<'o, P, O, T> {
     control: Control,
     plane: Option<P>,
+    /// Opened to see what was there before the first settings, which are still to come.
+    opened: Option<P>,
+    /// Nothing has been configured yet.
+    blank: bool,
     open: O,
     tell: T,
     orders: &'o Orders,
@@ -113,6 +117,8 @@ where
         Self {
             control: Control::new(),
             plane: None,
+            opened: None,
+            blank: true,
             open,
             tell,
             orders,
@@ -165,6 +171,7 @@ where
         let inbox::News { settings, sync, health, stop } = self.orders.take();
         let now = Instant::now();
         if let Some(settings) = settings {
+            self.look_before(&settings);
             self.control.configure(settings.services.clone(), now);
             if self.timeouts != settings.timeouts {
                 self.timeouts = settings.timeouts;
@@ -186,6 +193,24 @@ where
             let _removed = self.control.handle_health(&service, server, health, now);
         }
         stop
+    }
+
+    /// What is there before anything is configured tells which servers were out of service.
+    fn look_before(&mut self, settings: &Settings) {
+        if !self.blank || settings.services.is_empty() {
+            return;
+        }
+        self.blank = false;
+        if self.flush && settings.flush {
+            return;
+        }
+        // What fails here fails again when the plane is used, and is told then.
+        if let Ok(mut plane) = (self.open)()
+            && let Ok(snapshot) = plane.snapshot()
+        {
+            self.control.inherit(snapshot.table);
+            self.opened = Some(plane);
+        }
     }
 
     fn answer(&mut self, call: Call) {
@@ -259,7 +284,10 @@ where
     }
 
     fn open_plane(&mut self) -> Result<P, PlaneError> {
-        let mut plane = (self.open)()?;
+        let mut plane = match self.opened.take() {
+            Some(plane) => plane,
+            None => (self.open)()?,
+        };
         if std::mem::take(&mut self.flush) {
             plane.flush()?;
         }

@@ -25,7 +25,7 @@ mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buoy_ipvs::{Change, Entry, RealServerId, ServiceId, Statistics, Table};
 
@@ -35,6 +35,8 @@ pub use service::{Server, Service, Sorry};
 
 use pool::Pool;
 
+/// A server that was out of service before us comes back after this time even if no check has decided.
+const OUT_AT_MOST: Duration = Duration::from_secs(120);
 /// Repairs that are told one by one: somebody who emptied the table does not want to read all that was in it.
 const DRIFT_TOLD: usize = 8;
 
@@ -44,8 +46,10 @@ pub struct Control {
     pools: BTreeMap<Arc<str>, Pool>,
     /// Which of them says what the plane is to hold under a name.
     owners: BTreeMap<ServiceId, Arc<str>>,
-    /// Pools that wait for connections to end.
-    draining: BTreeSet<Arc<str>>,
+    /// Pools that wait for something: connections to end, a time.
+    waiting: BTreeSet<Arc<str>>,
+    /// What the plane held before the first settings.
+    inherited: Option<Table>,
     /// What the plane holds of the services that are ours, as far as we know.
     held: Table,
     /// What may have to be changed in the plane.
@@ -73,6 +77,12 @@ impl Control {
         Self::default()
     }
 
+    /// What the plane held before anything was configured: servers that are not in it stay out of it until their checks
+    /// have decided, so that a restart sends no client to a server that was known to be dead.
+    pub fn inherit(&mut self, table: Table) {
+        self.inherited = Some(table);
+    }
+
     /// Takes over settings. What stays keeps its health and its administrative state; servers and services that are gone
     /// are drained.
     pub fn configure(&mut self, services: Vec<Service>, now: Instant) {
@@ -84,8 +94,13 @@ impl Control {
                 None => pool.leave(now, &mut self.reports),
             }
         }
+        let inherited = self.inherited.take();
         for (name, service) in wanted {
-            self.pools.insert(name, Pool::new(service, now));
+            let mut pool = Pool::new(service, now);
+            if let Some(table) = &inherited {
+                pool.inherit(table, now + OUT_AT_MOST);
+            }
+            self.pools.insert(name, pool);
         }
         self.find_owners();
         self.settle_all(now);
@@ -144,7 +159,7 @@ impl Control {
 
     /// How many connections servers have, which decides when a drained one may go.
     pub fn handle_statistics(&mut self, statistics: &Statistics, now: Instant) {
-        for name in self.draining.clone() {
+        for name in self.waiting.clone() {
             if let Some(pool) = self.pools.get_mut(&name) {
                 pool.handle_statistics(statistics);
             }
@@ -157,19 +172,20 @@ impl Control {
         let due = |name: &&Arc<str>| {
             self.pools.get(*name).and_then(Pool::poll_timeout).is_some_and(|deadline| deadline <= now)
         };
-        let due: Vec<Arc<str>> = self.draining.iter().filter(due).cloned().collect();
+        let due: Vec<Arc<str>> = self.waiting.iter().filter(due).cloned().collect();
         for name in due {
             self.settle(&name, now);
         }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.draining.iter().filter_map(|name| self.pools.get(name)?.poll_timeout()).min()
+        self.waiting.iter().filter_map(|name| self.pools.get(name)?.poll_timeout()).min()
     }
 
     /// Whether connections have to be counted: somebody waits for them to end.
     pub fn wants_statistics(&self) -> bool {
-        !self.draining.is_empty()
+        let mut pools = self.waiting.iter().filter_map(|name| self.pools.get(name));
+        pools.any(Pool::is_draining)
     }
 
     /// The fewest changes that bring the plane to what it should hold. They count as made: what was refused is to be
@@ -268,14 +284,14 @@ impl Control {
         let Some(pool) = self.pools.get_mut(name) else { return };
         pool.settle(now, &mut self.reports);
         self.dirty.extend(pool.settings().members.iter().map(|member| member.id));
-        if pool.is_draining() {
-            self.draining.insert(Arc::clone(name));
+        if pool.waits() {
+            self.waiting.insert(Arc::clone(name));
         } else {
-            self.draining.remove(name);
+            self.waiting.remove(name);
         }
         if pool.is_gone() {
             self.pools.remove(name);
-            self.draining.remove(name);
+            self.waiting.remove(name);
             self.find_owners();
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buoy_healthcheck::{WeightAdvice, effective_weight};
-use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, VirtualService, Weight};
+use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Table, VirtualService, Weight};
 
 use super::Unknown;
 use super::report::{DrainEnd, Report};
@@ -106,6 +106,8 @@ struct Member {
     since: Instant,
     /// When the checkers last had anything to say.
     heard: Option<Instant>,
+    /// It was out of the table when we came, and stays out until the checkers have said something, or until then.
+    out_until: Option<Instant>,
     advice: Vec<WeightAdvice>,
     resting: bool,
     administration: Administration,
@@ -147,6 +149,29 @@ impl Pool {
         let servers: BTreeMap<_, _> = servers.collect();
         let last_good = servers.iter().filter(|(_, member)| member.up).map(|(id, _)| *id).collect();
         Self { servers, settings, quorum: false, panic: None, last_good, leaving: false }
+    }
+
+    /// Servers that whoever was here before had taken out of `table` stay out until their checks say otherwise, but not
+    /// after `until`: they were most likely dead.
+    pub(super) fn inherit(&mut self, table: &Table, until: Instant) {
+        let Self { settings, servers, .. } = self;
+        let held = || {
+            let entries = settings.members.iter().filter_map(|service| table.entry(&service.id));
+            entries.filter(|entry| !entry.servers.is_empty())
+        };
+        for member in servers.values_mut().filter(|member| member.up) {
+            let configured = &member.settings;
+            let is_in = |entry: &Entry| {
+                let wanted = configured.behind(&entry.service.id, configured.weight);
+                let held = entry.servers.get(&wanted.id);
+                held.is_some_and(|held| !(configured.inhibit_on_failure && held.weight.is_zero()))
+            };
+            if held().next().is_some() && !held().any(is_in) && !configured.weight.is_zero() {
+                member.up = false;
+                member.reason = "it was out of service when Buoy started; its first check decides".into();
+                member.out_until = Some(until);
+            }
+        }
     }
 
     pub(super) fn configure(&mut self, settings: Service, now: Instant, reports: &mut Vec<Report>) {
@@ -198,6 +223,11 @@ impl Pool {
         &self.settings
     }
 
+    /// Something is to be done at [`Pool::poll_timeout`], or when connections have ended.
+    pub(super) fn waits(&self) -> bool {
+        self.is_draining() || self.servers.values().any(|member| member.out_until.is_some())
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.displaces()
             || self.servers.values().any(|member| matches!(member.drain, Some(Drain::Running { .. })))
@@ -220,6 +250,7 @@ impl Pool {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
         let Health { up, reason, advice, resting } = health;
+        member.out_until = None;
         let first = member.heard.replace(now).is_none();
         let moved = (up, resting) != (member.up, member.resting) || advice != member.advice;
         (member.advice, member.resting) = (advice, resting);
@@ -276,12 +307,19 @@ impl Pool {
             Some(Drain::Running { deadline }) => deadline,
             Some(Drain::Over) | None => None,
         };
-        self.servers.values().filter_map(deadline).min()
+        let members = self.servers.values();
+        members.flat_map(|member| [deadline(member), member.out_until]).flatten().min()
     }
 
     /// Draws the conclusions from whatever has changed.
     pub(super) fn settle(&mut self, now: Instant, reports: &mut Vec<Report>) {
         for (id, member) in &mut self.servers {
+            if member.out_until.take_if(|until| *until <= now).is_some() {
+                (member.up, member.since) = (true, now);
+                member.reason = "no check has come to a result since the start".into();
+                let (service, reason) = (Arc::clone(&self.settings.name), Arc::clone(&member.reason));
+                reports.push(Report::ServerUp { service, server: *id, reason });
+            }
             if let Some(end) = member.end_of_drain(now) {
                 member.drain = Some(Drain::Over);
                 reports.push(Report::Drained { service: Arc::clone(&self.settings.name), server: *id, end });
@@ -460,6 +498,7 @@ impl Member {
             settings,
             since: now,
             heard: None,
+            out_until: None,
             advice: Vec::new(),
             resting: false,
             administration: Administration::Enabled,

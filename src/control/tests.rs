@@ -234,6 +234,36 @@ fn a_server_that_a_reload_removes_keeps_its_connections_until_they_end() {
 }
 
 #[test]
+fn servers_that_were_out_of_service_before_us_stay_out_until_their_checks_decide() {
+    let mut before = Bench::new(vec![service(&[1, 2, 3])]);
+    before.health(2, false);
+    before.health(3, false);
+    let mut bench = Bench::new(Vec::new());
+    bench.plane = before.plane.clone();
+    bench.control.inherit(before.plane);
+    bench.control.configure(vec![service(&[1, 2, 3])], bench.now);
+    bench.control.handle_snapshot(&bench.plane.clone(), bench.now);
+    assert_eq!(bench.act(), 0);
+    assert_eq!(bench.serving(), [(1, 1)]);
+    bench.health(2, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+    assert_eq!(bench.control.poll_timeout(), Some(bench.now + OUT_AT_MOST));
+    bench.pass(OUT_AT_MOST);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1), (3, 1)], "no check has said anything");
+    assert_eq!(bench.control.poll_timeout(), None);
+    let words = bench.reports();
+    assert!(words.iter().all(|words| !words.contains("lost")), "{words:?}");
+}
+
+#[test]
+fn a_service_that_was_not_there_before_us_begins_with_all_its_servers() {
+    let mut bench = Bench::new(Vec::new());
+    bench.control.inherit(Table::new());
+    bench.configure(vec![service(&[1, 2])]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+}
+
+#[test]
 fn connections_that_were_counted_before_a_drain_do_not_end_it() {
     let mut bench = Bench::new(vec![service(&[1, 2])]);
     bench.administer(1, Administration::Drain { deadline: None });

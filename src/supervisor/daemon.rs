@@ -585,17 +585,13 @@ impl Daemon {
             .filter(|service| service.omega)
             .map(|service| &service.service.name)
             .collect();
-        for (service, quorum, servers) in status.services.iter().filter(|(s, ..)| names.contains(&s.name)) {
-            for server in servers.iter().filter(|server| server.up) {
-                self.alerts.server(
-                    Arc::clone(&service.name),
-                    server.server.id,
-                    false,
-                    "shutting down".into(),
-                );
+        for service in status.services.iter().filter(|service| names.contains(&service.settings.name)) {
+            let name = &service.settings.name;
+            for server in service.servers.iter().filter(|server| server.up) {
+                self.alerts.server(Arc::clone(name), server.server.id, false, "shutting down".into());
             }
-            if *quorum {
-                self.alerts.quorum(Arc::clone(&service.name), false, "shutting down".into());
+            if service.quorum {
+                self.alerts.quorum(Arc::clone(name), false, "shutting down".into());
             }
         }
     }
@@ -666,14 +662,16 @@ fn other_changes(old: &Plan, new: &Plan) -> &'static str {
 }
 
 /// Words whose change shows only after a restart.
-fn restart_words(old: &Plan, new: &Plan) -> Vec<&'static str> {
-    let (old, new) = (&old.global, &new.global);
+fn restart_words(before: &Plan, after: &Plan) -> Vec<&'static str> {
+    let (old, new) = (&before.global, &after.global);
+    let checkers = |plan: &Plan| plan.balancing.scheduling.clone();
     let (a, b) = (&old.scheduling, &new.scheduling);
     let changed = [
         (a.nice != b.nice, "vrrp_priority"),
         (a.rt_priority != b.rt_priority, "vrrp_rt_priority"),
         (a.no_swap != b.no_swap, "vrrp_no_swap"),
         (a.cpu_affinity != b.cpu_affinity, "vrrp_cpu_affinity"),
+        (checkers(before) != checkers(after), "checker_priority and its relatives"),
         (old.umask != new.umask, "umask"),
         (old.log_format != new.log_format, "log_format"),
         (old.use_pid_dir != new.use_pid_dir, "use_pid_dir"),
