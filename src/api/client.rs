@@ -11,7 +11,7 @@ use super::{Reply, Request, Status};
 
 /// How long a daemon may take for an answer that does not follow events. One that works has it at once.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may take for a reload: it reads its configuration for at most 10 s, after a reading that is under way.
+/// How long it may take for a reload and for its plan: it reads its configuration for at most 10 s, after a reading that is under way.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An open connection whose request has been sent.
@@ -32,8 +32,11 @@ impl Client {
         })?;
         let patience = match request {
             Request::Events { follow: true, .. } => None,
-            Request::Reload => Some(RELOAD_PATIENCE),
-            Request::Status | Request::Events { follow: false, .. } | Request::Panic { .. } => Some(PATIENCE),
+            Request::Reload | Request::Plan { .. } => Some(RELOAD_PATIENCE),
+            Request::Status
+            | Request::Events { follow: false, .. }
+            | Request::Administer { .. }
+            | Request::Panic { .. } => Some(PATIENCE),
         };
         stream.set_read_timeout(patience)?;
         let mut line = serde_json::to_vec(request)?;
@@ -59,22 +62,26 @@ impl Client {
     }
 }
 
+/// Asks what has one answer.
+pub fn answer(socket: &Path, request: &Request) -> Result<Reply> {
+    let reply = Client::ask(socket, request)?.next_reply()?;
+    reply.context("the daemon closed the connection without an answer")
+}
+
 /// Asks for the status.
 pub fn status(socket: &Path) -> Result<Status> {
-    match Client::ask(socket, &Request::Status)?.next_reply()? {
-        Some(Reply::Status(status)) => Ok(*status),
-        Some(Reply::Refused { message }) => bail!(message),
-        Some(other) => bail!("unexpected answer {other:?}"),
-        None => bail!("the daemon closed the connection without an answer"),
+    match answer(socket, &Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        Reply::Refused { message } => bail!(message),
+        other => bail!("unexpected answer {other:?}"),
     }
 }
 
 /// Sends a request that is answered by one word of success or refusal.
 pub fn command(socket: &Path, request: &Request) -> Result<String> {
-    match Client::ask(socket, request)?.next_reply()? {
-        Some(Reply::Done { message }) => Ok(message),
-        Some(Reply::Refused { message }) => bail!(message),
-        Some(other) => bail!("unexpected answer {other:?}"),
-        None => bail!("the daemon closed the connection without an answer"),
+    match answer(socket, request)? {
+        Reply::Done { message } => Ok(message),
+        Reply::Refused { message } => bail!(message),
+        other => bail!("unexpected answer {other:?}"),
     }
 }

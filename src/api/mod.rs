@@ -4,10 +4,15 @@
 //! Every command of the command line that talks to a running daemon does it this way, so a script can too:
 //! `echo '{"command":"status"}' | socat - UNIX-CONNECT:/run/buoy/buoy.sock`.
 
+mod balancing;
 pub mod client;
 mod protocol;
 pub mod server;
 
+pub use balancing::{
+    Action, Administered, BalancingStatus, ChecksStatus, Connections, DrainStatus, PlannedAction,
+    PlannedChange, QuorumStatus, ServerStatus, ServiceStatus, SettingStatus, SorryStatus, SyncStatus, Totals,
+};
 pub use protocol::{
     DaemonStatus, EventCause, EventRecord, GroupStatus, InstanceStatus, Reply, Request, Status, TrackedStatus,
 };

@@ -3,6 +3,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::balancing::{Action, BalancingStatus, PlannedChange, ServiceStatus};
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -20,6 +22,12 @@ pub enum Request {
     },
     /// Read the configuration again; answered by [`Reply::Done`] or [`Reply::Refused`].
     Reload,
+    /// Take a real server in, out or gently out; answered by [`Reply::Done`] or [`Reply::Refused`]. Both are named as on
+    /// the command line.
+    Administer { service: String, server: String, action: Action },
+    /// What a reload would change if this file, by its absolute path, were the configuration; answered by [`Reply::Plan`]
+    /// or [`Reply::Refused`].
+    Plan { file: String },
     /// Make a part panic, to see it restarted. Refused unless the daemon was started for it.
     Panic { part: String },
 }
@@ -30,8 +38,17 @@ pub enum Request {
 pub enum Reply {
     Status(Box<Status>),
     Event(Box<EventRecord>),
-    Done { message: String },
-    Refused { message: String },
+    /// In the order in which it would be done, with the number of messages to the forwarding plane.
+    Plan {
+        changes: Vec<PlannedChange>,
+        messages: usize,
+    },
+    Done {
+        message: String,
+    },
+    Refused {
+        message: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +57,12 @@ pub struct Status {
     pub instances: Vec<InstanceStatus>,
     pub groups: Vec<GroupStatus>,
     pub tracked: Vec<TrackedStatus>,
+    /// By name.
+    #[serde(default)]
+    pub services: Vec<ServiceStatus>,
+    /// `None` where nothing is balanced.
+    #[serde(default)]
+    pub balancing: Option<BalancingStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,4 +166,67 @@ pub struct EventCause {
     pub kind: Option<String>,
     #[serde(flatten)]
     pub evidence: serde_json::Map<String, serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::PlannedAction;
+
+    #[test]
+    fn requests_about_real_servers_are_written_in_one_way() {
+        let administer = |action| Request::Administer {
+            service: "TCP 10.0.0.1:80".to_owned(),
+            server: "10.1.0.1:80".to_owned(),
+            action,
+        };
+        let words = |action: &str| {
+            let target = r#""service":"TCP 10.0.0.1:80","server":"10.1.0.1:80""#;
+            format!(r#"{{"command":"administer",{target},"action":{action}}}"#)
+        };
+        for (action, json) in [
+            (Action::Enable, r#"{"do":"enable"}"#),
+            (Action::Disable, r#"{"do":"disable"}"#),
+            (Action::Drain { deadline_ms: None }, r#"{"do":"drain"}"#),
+            (Action::Drain { deadline_ms: Some(30_000) }, r#"{"do":"drain","deadline_ms":30000}"#),
+            (Action::Weight { weight: 5 }, r#"{"do":"weight","weight":5}"#),
+        ] {
+            let request = administer(action);
+            assert_eq!(serde_json::to_string(&request).expect("it can be written"), words(json));
+            assert_eq!(serde_json::from_str::<Request>(&words(json)).expect("it can be read"), request);
+        }
+        for json in [
+            r#""drain""#,
+            r#"{"do":"drain","deadline":30}"#,
+            r#"{"do":"drain","deadline_ms":-1}"#,
+            r#"{"do":"weight"}"#,
+            r#"{"do":"destroy"}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(&words(json)).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_plan_goes_there_and_back() {
+        let request = r#"{"command":"plan","file":"/etc/buoy/next.conf"}"#;
+        let expected = Request::Plan { file: "/etc/buoy/next.conf".to_owned() };
+        assert_eq!(serde_json::from_str::<Request>(request).expect("it can be read"), expected);
+        let reply = r#"{"reply":"plan","changes":[{"object":"instance VI_1","action":"add","text":""}],"messages":0}"#;
+        let change = PlannedChange {
+            object: "instance VI_1".to_owned(),
+            action: PlannedAction::Add,
+            text: String::new(),
+        };
+        let expected = Reply::Plan { changes: vec![change], messages: 0 };
+        assert_eq!(serde_json::from_str::<Reply>(reply).expect("it can be read"), expected);
+        assert_eq!(serde_json::to_string(&expected).expect("it can be written"), reply);
+    }
+
+    #[test]
+    fn the_status_of_a_daemon_that_knows_no_virtual_servers_is_understood() {
+        let daemon = r#"{"version":"0","pid":1,"router_id":"a","configuration":"c","started":1,"warnings":0,"last_reload":null,"reload_refused":false,"netlink_changes":0,"restarts":{},"alerts_lost":0,"unclaimed":{},"worst_lateness_us":0}"#;
+        let status = format!(r#"{{"daemon":{daemon},"instances":[],"groups":[],"tracked":[]}}"#);
+        let status: Status = serde_json::from_str(&status).expect("it is understood");
+        assert!(status.services.is_empty() && status.balancing.is_none());
+    }
 }

@@ -35,7 +35,9 @@ pub(super) fn run(args: &EventsArgs) -> Result<ExitCode> {
             }
             Reply::Event(event) => writeln!(out, "{}", line(&event))?,
             Reply::Refused { message } => bail!(message),
-            other @ (Reply::Status(_) | Reply::Done { .. }) => bail!("unexpected answer {other:?}"),
+            other @ (Reply::Status(_) | Reply::Plan { .. } | Reply::Done { .. }) => {
+                bail!("unexpected answer {other:?}")
+            }
         }
         out.flush()?;
     }

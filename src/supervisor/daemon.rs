@@ -273,6 +273,9 @@ impl Daemon {
                 return;
             }
             Request::Reload => return self.read_again(Some(replies)),
+            Request::Administer { .. } | Request::Plan { .. } => {
+                Reply::Refused { message: "not served yet".to_owned() }
+            }
             Request::Panic { part } => self.plant_panic(&part),
         };
         // A client that went away does not want it any more; one that does not read is given up.

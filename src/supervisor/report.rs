@@ -44,6 +44,8 @@ pub(super) fn status(daemon: DaemonStatus, keyed: &Keyed, snapshot: &Snapshot) -
                 evidence: observation.evidence.to_string(),
             })
             .collect(),
+        services: Vec::new(),
+        balancing: None,
     }
 }
 
