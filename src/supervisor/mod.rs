@@ -26,6 +26,8 @@ mod process;
 mod readings;
 mod reload;
 mod report;
+#[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not drive virtual servers yet"))]
+mod services;
 mod watch;
 
 pub(crate) use process::make_folder;
