@@ -1,3 +1,7 @@
+//! `buoy status`: what is wrong first, then everything.
+
+mod services;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -52,6 +56,7 @@ fn write_page(page: &mut String, status: &Status) -> std::fmt::Result {
     for (part, count) in &d.restarts {
         writeln!(page, "part {part} failed and was restarted {count} times: see the log")?;
     }
+    services::write_summary(page, status)?;
     for group in &status.groups {
         writeln!(page, "\ngroup {}  {}  ({})", group.name, group.state, group.members.join(", "))?;
     }
@@ -64,7 +69,7 @@ fn write_page(page: &mut String, status: &Status) -> std::fmt::Result {
     for t in &status.tracked {
         writeln!(page, "  {:<30} {:<8} {}", t.target, t.reading, t.evidence)?;
     }
-    Ok(())
+    services::write_services(page, &status.services)
 }
 
 fn write_instance(page: &mut String, i: &InstanceStatus) -> std::fmt::Result {

@@ -82,6 +82,6 @@ impl Visit for Line {
 }
 
 /// A message is one line, whatever a peer or a script has put into it.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -30,6 +30,7 @@ use self::journal::Journal;
 use self::queue::{Console, Destination, Queue};
 use self::syslog::Syslog;
 
+pub(crate) use self::human::one_line;
 pub use self::syslog::Facility;
 pub use self::transition::{Sentence, event};
 
