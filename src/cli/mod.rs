@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand.
 
+mod administer;
 pub mod check;
 pub mod convert;
 pub mod demo;
 mod events;
+mod plan;
 mod reload;
 mod run;
 pub mod status;
@@ -39,6 +41,16 @@ enum Command {
     Events(events::EventsArgs),
     /// Have a running daemon read its configuration again
     Reload(reload::ReloadArgs),
+    /// Show what a reload with another file would change, and change nothing
+    Plan(plan::PlanArgs),
+    /// Have a real server keep its connections and get no new ones
+    Drain(administer::DrainArgs),
+    /// Take a real server out at once, with its connections
+    Disable(administer::DisableArgs),
+    /// Put a real server back into the hands of its configuration and its checks
+    Enable(administer::EnableArgs),
+    /// Give a real server another weight
+    Weight(administer::WeightArgs),
     /// Watch a failover on this machine, in a network of its own
     Demo(demo::Demo),
 }
@@ -69,6 +81,11 @@ pub fn main() -> ExitCode {
         Command::Status(args) => report(status::run(&args)),
         Command::Events(args) => report(events::run(&args)),
         Command::Reload(args) => report(reload::run(&args)),
+        Command::Plan(args) => report(plan::run(&args)),
+        Command::Drain(args) => report(administer::drain(args)),
+        Command::Disable(args) => report(administer::disable(args)),
+        Command::Enable(args) => report(administer::enable(args)),
+        Command::Weight(args) => report(administer::weight(args)),
         Command::Demo(demo) => report(demo.run()),
     }
 }
