@@ -22,6 +22,10 @@ pub struct Target {
     pub address: SocketAddr,
     /// `bindto`: the source address, of the family of `address`.
     pub bind: Option<IpAddr>,
+    /// Without `bind`: the source address is the one that packets to this address have, of the family of `address`. For
+    /// a probe that is forwarded, on this host, to another address than it names: the source must not be that name,
+    /// which whoever answers takes for itself.
+    pub towards: Option<IpAddr>,
     /// `bind_port`: the source port. One fixed port lets one attempt be made at a time.
     pub bind_port: Option<u16>,
     /// `bind_if`: the interface that packets leave and arrive by.
@@ -32,12 +36,12 @@ pub struct Target {
 
 impl Target {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, bind: None, bind_port: None, interface: None, mark: 0 }
+        Self { address, bind: None, towards: None, bind_port: None, interface: None, mark: 0 }
     }
 
     /// A connected stream.
     pub(crate) async fn connect(&self, limits: &Limits) -> Result<TcpStream, Failure> {
-        let socket = self.stream_socket().map_err(trouble)?;
+        let socket = self.stream_socket().map_err(|error| self.socket_failure(error))?;
         let connecting = limits.step(Step::Connect, socket.connect(self.address)).await?;
         let stream = connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
         // Without a listener, a port of this host can connect to itself.
@@ -51,7 +55,7 @@ impl Target {
 
     /// A datagram socket that hears its peer only, and what routers say about it.
     pub(crate) async fn datagrams(&self) -> Result<UdpSocket, Failure> {
-        let socket = self.socket(Type::DGRAM, Protocol::UDP).map_err(trouble)?;
+        let socket = self.socket(Type::DGRAM, Protocol::UDP).map_err(|error| self.socket_failure(error))?;
         report_errors(&socket, self.address).map_err(trouble)?;
         let socket = UdpSocket::from_std(socket.into()).map_err(trouble)?;
         socket.connect(self.address).await.map_err(|error| connect_failure(Step::Query, &error))?;
@@ -84,14 +88,18 @@ impl Target {
     }
 
     fn bind(&self, socket: &Socket, kind: Type) -> io::Result<()> {
-        if self.bind.is_none() && self.bind_port.is_none() {
+        let source = match (self.bind, self.towards) {
+            (None, Some(peer)) => Some(self.source_towards(peer)?),
+            (bind, _) => bind,
+        };
+        if source.is_none() && self.bind_port.is_none() {
             return Ok(());
         }
         let any = match self.address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let mut from = SocketAddr::new(self.bind.unwrap_or(any), self.bind_port.unwrap_or(0));
+        let mut from = SocketAddr::new(source.unwrap_or(any), self.bind_port.unwrap_or(0));
         if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (&mut from, self.address) {
             from.set_scope_id(to.scope_id());
         }
@@ -102,6 +110,38 @@ impl Target {
             setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
         }
         socket.bind(&from.into()).map_err(|error| told(&format!("cannot bind to {from}"), &error))
+    }
+
+    /// The source address of packets to `peer`, as the routing table has it now.
+    fn source_towards(&self, peer: IpAddr) -> io::Result<IpAddr> {
+        let name = self.address.ip();
+        self.route(name).map_err(|error| told(&format!("cannot send to {name}"), &error))?;
+        let source = self.route(peer)?;
+        if source == name {
+            let message = format!("packets to {peer} would leave with {name}: name another source");
+            return Err(io::Error::other(message));
+        }
+        Ok(source)
+    }
+
+    /// Looks up a route; sends nothing.
+    fn route(&self, to: IpAddr) -> io::Result<IpAddr> {
+        let to = SocketAddr::new(to, self.address.port());
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+        if let Some(interface) = &self.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        socket.connect(&to.into())?;
+        let source = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(source.ip())
+    }
+
+    /// That no route leads to the server is as if a router had said so.
+    fn socket_failure(&self, error: io::Error) -> Failure {
+        match error.raw_os_error() {
+            Some(_) if self.towards.is_some() => connect_failure(Step::Connect, &error),
+            _ => trouble(error),
+        }
     }
 }
 
@@ -144,6 +184,30 @@ pub(crate) fn connect_failure(step: Step, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn towards(address: &str, peer: &str) -> Target {
+        Target { towards: Some(peer.parse().unwrap()), ..Target::new(address.parse().unwrap()) }
+    }
+
+    #[tokio::test]
+    async fn source_is_that_of_packets_to_whoever_answers() {
+        let listener = std::net::TcpListener::bind("127.0.0.5:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = towards(&address.to_string(), "127.0.0.7");
+        let limits = Limits::start(crate::Deadlines::default());
+        let stream = target.connect(&limits).await.unwrap();
+        // The kernel's own choice would be 127.0.0.5.
+        assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn name_of_the_target_is_never_the_source() {
+        let target = towards("127.0.0.1:9", "127.0.0.7");
+        let limits = Limits::start(crate::Deadlines::default());
+        let failure = target.connect(&limits).await.unwrap_err();
+        let Failure::Here(Trouble::Socket(cause)) = failure else { panic!("{failure:?}") };
+        assert_eq!(cause.0.as_ref(), "packets to 127.0.0.7 would leave with 127.0.0.1: name another source");
+    }
 
     #[test]
     fn what_this_host_has_run_out_of_is_not_held_against_the_server() {
