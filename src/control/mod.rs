@@ -16,6 +16,7 @@
 //! new connection and keeps those it has until they end or a deadline passes; a dead one is deleted.
 
 pub mod checks;
+pub mod detour;
 pub mod driver;
 pub mod find;
 mod pool;
@@ -302,13 +303,12 @@ impl Control {
         for stays in [false, true] {
             let pools = self.pools.iter().filter(|(_, pool)| pool.is_leaving() != stays);
             for (name, pool) in pools {
-                let members = pool.settings().members.iter();
-                self.owners.extend(members.map(|member| (member.id, Arc::clone(name))));
+                self.owners.extend(pool.names().map(|id| (id, Arc::clone(name))));
             }
         }
         self.ours.extend(self.owners.keys().copied());
         // Also those that nobody owns any more.
-        self.dirty.extend(before.into_keys());
+        self.dirty.extend(self.owners.keys().copied().chain(before.into_keys()));
     }
 }
 

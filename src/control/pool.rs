@@ -91,6 +91,8 @@ pub struct ServerState {
 pub(super) struct Pool {
     settings: Service,
     servers: BTreeMap<RealServerId, Member>,
+    /// What its checks need, whatever becomes of the servers.
+    detours: BTreeMap<ServiceId, Entry>,
     quorum: bool,
     /// Servers that were healthy when the checks were last believed; while they are doubted, these serve.
     panic: Option<BTreeSet<RealServerId>>,
@@ -148,7 +150,8 @@ impl Pool {
         let servers = settings.servers.iter().map(|server| (server.id, Member::new(server.clone(), now)));
         let servers: BTreeMap<_, _> = servers.collect();
         let last_good = servers.iter().filter(|(_, member)| member.up).map(|(id, _)| *id).collect();
-        Self { servers, settings, quorum: false, panic: None, last_good, leaving: false }
+        let detours = detours(&settings);
+        Self { servers, settings, detours, quorum: false, panic: None, last_good, leaving: false }
     }
 
     /// Servers that whoever was here before had taken out of `table` stay out until their checks say otherwise, but not
@@ -189,6 +192,7 @@ impl Pool {
             let service = &settings.name;
             reports.extend(member.leave(settings.drain_deadline, now).then(|| removed(service, *id)));
         }
+        self.detours = detours(&settings);
         self.settings = settings;
     }
 
@@ -204,6 +208,7 @@ impl Pool {
         if std::mem::replace(&mut self.leaving, true) {
             return;
         }
+        self.detours.clear();
         for (id, member) in &mut self.servers {
             let service = &self.settings.name;
             reports.extend(member.leave(self.settings.drain_deadline, now).then(|| removed(service, *id)));
@@ -417,11 +422,20 @@ impl Pool {
 
     /// What the table should hold for this virtual server.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.settings.members.iter().map(|service| self.entry_for(service))
+        let own = self.settings.members.iter().map(|service| self.entry_for(service));
+        own.chain(self.detours.values().cloned())
     }
 
-    /// What it should hold for one of its addresses or marks.
+    /// Under what names.
+    pub(super) fn names(&self) -> impl Iterator<Item = ServiceId> {
+        self.settings.members.iter().map(|member| member.id).chain(self.detours.keys().copied())
+    }
+
+    /// What it should hold under one of them.
     pub(super) fn entry(&self, id: &ServiceId) -> Option<Entry> {
+        if let Some(detour) = self.detours.get(id) {
+            return Some(detour.clone());
+        }
         self.settings.members.iter().find(|service| service.id == *id).map(|service| self.entry_for(service))
     }
 
@@ -481,6 +495,11 @@ impl Pool {
             settings: self.settings.clone(),
         }
     }
+}
+
+fn detours(settings: &Service) -> BTreeMap<ServiceId, Entry> {
+    let entries = settings.servers.iter().filter_map(Server::detour);
+    entries.map(|entry| (entry.service.id, entry)).collect()
 }
 
 fn removed(service: &Arc<str>, server: RealServerId) -> Report {

@@ -9,7 +9,7 @@ mod pattern;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,10 +23,11 @@ use buoy_healthcheck::checker::smtp::{HeloName, SmtpCheck};
 use buoy_healthcheck::checker::tcp::TcpCheck;
 use buoy_healthcheck::checker::udp::{BytePattern, UdpCheck, WantedReply};
 use buoy_healthcheck::{Cadence, CheckSettings, Deadlines, Health, Pace, Probe, Target};
+use buoy_ipvs::FwMark;
 
 use self::pattern::Patterns;
 use self::tls::ClientConfigurations;
-use super::Server;
+use super::{Server, Service};
 use crate::config::plan::{self, DnsType, Plan, VirtualServer};
 
 /// How often a file is read. keepalived is told of a change at once, and so fast it should count here.
@@ -74,19 +75,20 @@ impl Probes {
         server: &Server,
         check: &plan::Check,
     ) -> Result<CheckSettings, String> {
-        if check.settings.probe().is_some_and(|probe| probe.check_vip) {
-            let service = &service.service.name;
-            return Err(format!("`check_vip`: {} cannot be asked by way of {service} yet", server.id));
-        }
-        Ok(CheckSettings { probe: self.probe(&check.settings)?, cadence: cadence(check) })
+        let way = match check.settings.probe() {
+            Some(probe) if probe.check_vip => Way::through(&service.service, server)?,
+            _ => Way::Straight,
+        };
+        Ok(CheckSettings { probe: self.probe(&check.settings, way)?, cadence: cadence(check) })
     }
 
-    fn probe(&self, settings: &plan::CheckSettings) -> Result<Probe, String> {
+    fn probe(&self, settings: &plan::CheckSettings, way: Way) -> Result<Probe, String> {
+        let target = |probe: &plan::Probe| target(probe, way);
         Ok(match settings {
             plan::CheckSettings::Tcp { probe } => {
                 Probe::Tcp(TcpCheck { target: target(probe), deadlines: deadlines(probe) })
             }
-            plan::CheckSettings::Http(http) => Probe::Http(self.http(http)?),
+            plan::CheckSettings::Http(http) => Probe::Http(self.http(http, target(&http.probe))?),
             plan::CheckSettings::Smtp { probe, helo_name } => {
                 let helo = HeloName::new(helo_name);
                 let helo = helo.ok_or_else(|| format!("{helo_name:?} cannot be a name in HELO"))?;
@@ -100,7 +102,7 @@ impl Probes {
             plan::CheckSettings::Misc { command, timeout, dynamic } => {
                 Probe::Command(command::check(command, *timeout, *dynamic))
             }
-            plan::CheckSettings::Udp(udp) => Probe::Udp(udp_check(udp)),
+            plan::CheckSettings::Udp(udp) => Probe::Udp(udp_check(udp, target(&udp.probe))),
             plan::CheckSettings::Ping { probe } => {
                 Probe::Ping(PingCheck { target: target(probe), deadlines: deadlines(probe) })
             }
@@ -119,13 +121,48 @@ impl Probes {
     }
 }
 
-fn target(probe: &plan::Probe) -> Target {
-    Target {
+/// How a check gets to its server.
+#[derive(Clone, Copy)]
+enum Way {
+    Straight,
+    /// By its service's address and a mark of its own (`check_vip`, see [`super::detour`]).
+    Detour {
+        address: IpAddr,
+        mark: FwMark,
+        server: IpAddr,
+    },
+}
+
+impl Way {
+    fn through(service: &Service, server: &Server) -> Result<Self, String> {
+        let name = &service.name;
+        let address = service.address_before(server);
+        let address = address.ok_or_else(|| {
+            format!("`check_vip`: {name} has no address of the family of {}", server.id.address)
+        })?;
+        let mark = server.mark.ok_or_else(|| format!("`check_vip`: no mark is left for {}", server.id))?;
+        Ok(Self::Detour { address, mark, server: server.id.address })
+    }
+}
+
+fn target(probe: &plan::Probe, way: Way) -> Target {
+    let straight = Target {
         address: SocketAddr::new(probe.address, probe.port),
         bind: probe.bind_address,
+        towards: None,
         bind_port: probe.bind_port,
         interface: probe.bind_interface.clone(),
         mark: probe.mark,
+    };
+    match way {
+        Way::Straight => straight,
+        Way::Detour { address, mark, server } => Target {
+            address: SocketAddr::new(address, probe.port),
+            // An answer to the address of the service would stay where it is made.
+            towards: Some(server),
+            mark: mark.get(),
+            ..straight
+        },
     }
 }
 
@@ -133,14 +170,14 @@ fn deadlines(probe: &plan::Probe) -> Deadlines {
     Deadlines::of_step(probe.connect_timeout)
 }
 
-fn udp_check(udp: &plan::UdpCheck) -> UdpCheck {
+fn udp_check(udp: &plan::UdpCheck, target: Target) -> UdpCheck {
     let reply = udp.reply.as_ref().map(|bytes| WantedReply {
         pattern: bytes.iter().map(|byte| (byte.value, byte.mask)).collect::<BytePattern>(),
         min_length: udp.min_reply_length,
         max_length: udp.max_reply_length,
     });
     UdpCheck {
-        target: target(&udp.probe),
+        target,
         deadlines: deadlines(&udp.probe),
         payload: udp.payload.as_deref().map_or_else(UdpCheck::default_payload, Arc::from),
         reply,

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buoy_ipvs::{Family, Forwarding, RealServer, RealServerId, ServiceId, VirtualService, Weight};
+use buoy_ipvs::{Family, Forwarding, FwMark, RealServer, RealServerId, ServiceId, VirtualService, Weight};
 use serde::Serialize;
 
 /// One `virtual_server`: what clients address (several addresses for a group), and the real servers behind it.
@@ -34,6 +34,8 @@ pub struct Server {
     pub inhibit_on_failure: bool,
     /// It counts as down until its checks say otherwise.
     pub alpha: bool,
+    /// Of its checks by way of the service, if it has any (see [`super::detour`]).
+    pub mark: Option<FwMark>,
 }
 
 /// Where clients go when the quorum is lost.

@@ -25,6 +25,7 @@ fn server(last: u8) -> Server {
         lower_threshold: 0,
         inhibit_on_failure: false,
         alpha: false,
+        mark: None,
     }
 }
 

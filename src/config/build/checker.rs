@@ -110,7 +110,24 @@ impl Build<'_> {
         needs: Port,
     ) -> Option<Probe> {
         let c = &check.value;
-        let address = c.connect_ip.or(outer.connect_ip).unwrap_or(of.address);
+        let check_vip = c.check_vip.or(outer.check_vip).filter(|word| {
+            let why = match needs {
+                _ if !of.by_way_of_service => {
+                    "`check_vip` is for addresses, served by direct routing or tunnels"
+                }
+                Port::Needless => "`check_vip`: a service takes no echo",
+                Port::Needed => return true,
+            };
+            self.without_effect(word, why);
+            false
+        });
+        let (mut connect_ip, mut mark) = (c.connect_ip.or(outer.connect_ip), c.fwmark.or(outer.fwmark));
+        if check_vip.is_some() {
+            let message = "beside `check_vip`, which has an address and a mark of its own";
+            connect_ip.take().iter().for_each(|word| self.without_effect(word, message));
+            mark.take().iter().for_each(|word| self.without_effect(word, message));
+        }
+        let address = connect_ip.map_or(of.address, |word| word.value);
         let port = port(c.connect_port.or(outer.connect_port)).unwrap_or(of.port);
         if port == 0 && needs == Port::Needed {
             let message = "a check without a port: write `connect_port`";
@@ -132,13 +149,6 @@ impl Build<'_> {
             self.doubt(Code::MissingSetting, check.span, &message, "the check is not made");
             return None;
         }
-        let check_vip = c.check_vip.or(outer.check_vip).filter(|word| {
-            if !of.by_way_of_service {
-                let message = "`check_vip` is for addresses, served by direct routing or tunnels";
-                self.without_effect(word, message);
-            }
-            of.by_way_of_service
-        });
         let timeout = c.pace().within(outer.pace()).within(of.pace).connect_timeout;
         Some(Probe {
             address,
@@ -147,7 +157,7 @@ impl Build<'_> {
             bind_port: self::port(c.bind_port.or(outer.bind_port)),
             bind_interface: bind_interface.map(|name| Arc::clone(&name.value)),
             connect_timeout: timeout.map_or(CONNECT_TIMEOUT, |s| s.0),
-            mark: count(c.fwmark.or(outer.fwmark), 0),
+            mark: count(mark.map(|word| word.value), 0),
             check_vip: check_vip.is_some(),
         })
     }

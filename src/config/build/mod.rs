@@ -30,6 +30,7 @@ use super::plan::{self, GarpGroup, Plan, Static, User};
 use super::schema::Entries;
 use super::settings::{Located, Settings, Text, VirtualServer, Words};
 use super::{LoadOptions, value};
+use crate::control::detour;
 use crate::host::desired::{Address, Route, Rule};
 
 /// Interface of static addresses without `dev`.
@@ -117,7 +118,8 @@ impl Build<'_> {
             self.routers(&settings.vrrp_instance, &settings.vrrp_sync_group, &settings.global_defs);
         let groups = self.groups(settings, &mut routers);
         self.vmac_names(&settings.vrrp_instance, &mut routers);
-        let services = self.services(settings, services);
+        let mut services = self.services(settings, services);
+        detour::mark_servers(&mut services);
         let balancing = self.balancing(settings, &routers);
         Plan {
             global,

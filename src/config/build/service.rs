@@ -488,6 +488,7 @@ impl Build<'_> {
             lower_threshold: count(lower.map(|l| l.value), 0),
             inhibit_on_failure: rs.inhibit_on_failure.unwrap_or(vs.inhibit_on_failure),
             alpha: false,
+            mark: None,
         };
         Some((server, place))
     }

@@ -197,13 +197,13 @@ impl RealServer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Check {
-    pub(crate) connect_ip: Option<IpAddr>,
+    pub(crate) connect_ip: Option<Located<IpAddr>>,
     pub(crate) connect_port: Option<i64>,
     pub(crate) bindto: Option<Located<IpAddr>>,
     pub(crate) bind_port: Option<i64>,
     pub(crate) bind_if: Option<Text>,
     pub(crate) connect_timeout: Option<Seconds>,
-    pub(crate) fwmark: Option<i64>,
+    pub(crate) fwmark: Option<Number>,
     pub(crate) check_vip: Option<Switch>,
     pub(crate) retry: Option<Number>,
     pub(crate) delay_before_retry: Option<Seconds>,

@@ -483,6 +483,15 @@ fn probes_go_where_they_are_told_to() {
     assert!(!none(&checked("TCP_CHECK {\ncheck_vip\n}"), Code::Conflict));
     let direct = checked("TCP_CHECK {\ncheck_vip\n}").replace("NAT", "DR");
     assert!(quiet(&direct).servers[0].checks[0].settings.probe().expect("a probe").check_vip);
+    let direct = |check: &str| checked(check).replace("NAT", "DR");
+    for lines in ["TCP_CHECK {\ncheck_vip\nconnect_ip 10.0.2.2\n}", "TCP_CHECK {\nfwmark 7\ncheck_vip\n}"] {
+        let planned = amended(&direct(lines), Code::Conflict).expect("a service");
+        let probe = planned.servers[0].checks[0].settings.probe().expect("a probe");
+        assert_eq!((probe.address.to_string().as_str(), probe.mark, probe.check_vip), ("10.0.1.1", 0, true));
+    }
+    let echo = amended(&direct("PING_CHECK {\ncheck_vip\n}"), Code::Conflict).expect("a service");
+    assert!(!echo.servers[0].checks[0].settings.probe().expect("a probe").check_vip);
+    let direct = direct("TCP_CHECK {\ncheck_vip\n}");
     let marked =
         direct.replace("10.0.0.9 80", "fwmark 5").replace("protocol TCP\n", "").replace("1.1 80", "1.1");
     assert!(none(&marked, Code::MissingSetting));

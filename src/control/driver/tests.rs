@@ -177,6 +177,7 @@ fn services(servers: &[u8], scheduler: Scheduler) -> Vec<Service> {
         lower_threshold: 0,
         inhibit_on_failure: false,
         alpha: false,
+        mark: None,
     };
     vec![Service {
         name: "web".into(),

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use buoy_healthcheck::Sni;
 use buoy_healthcheck::checker::http::{
     HostHeader, HttpCheck, HttpTls, HttpVersion, Md5Digest, Page, Pages, RequestPath,
 };
+use buoy_healthcheck::{Sni, Target};
 
-use super::{Probes, deadlines, target};
+use super::{Probes, deadlines};
 use crate::config::plan;
 
 impl Probes {
-    pub(super) fn http(&self, http: &plan::HttpCheck) -> Result<HttpCheck, String> {
-        let address = SocketAddr::new(http.probe.address, http.probe.port);
+    pub(super) fn http(&self, http: &plan::HttpCheck, target: Target) -> Result<HttpCheck, String> {
+        let address = target.address;
         let pages = http.pages.iter().map(|page| self.page(page, address)).collect::<Result<Vec<_>, _>>()?;
         let version = match http.version {
             plan::HttpVersion::Http10 => HttpVersion::Http10,
@@ -22,7 +22,7 @@ impl Probes {
         };
         let tls = if http.tls { Some(self.https(http, version)?) } else { None };
         Ok(HttpCheck {
-            target: target(&http.probe),
+            target,
             deadlines: deadlines(&http.probe),
             tls,
             version,

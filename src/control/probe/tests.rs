@@ -97,12 +97,42 @@ fn every_option_of_a_socket_reaches_the_target() {
     let target = Target {
         address: SocketAddr::from(([10, 0, 2, 2], 81)),
         bind: Some([10, 0, 3, 3].into()),
+        towards: None,
         bind_port: Some(5000),
         interface: Some("eth0".into()),
         mark: 7,
     };
     let deadlines = Deadlines::of_step(Duration::from_millis(2_500));
     assert_eq!(made.probe, Probe::Tcp(TcpCheck { target, deadlines }));
+}
+
+#[test]
+fn check_vip_goes_to_the_address_of_the_service_with_the_mark_of_the_server() {
+    let direct = |check: &str| text("", check).replace("NAT", "DR").replace("8080", "80");
+    let plan =
+        plan(&direct("HTTP_GET {\ncheck_vip\nurl {\n}\n}\nTCP_CHECK {\ncheck_vip\nbindto 10.0.3.3\n}"));
+    let probes = Probes::new(&plan);
+    let (server, beside) = plan.services[0].servers().next().expect("a server");
+    let mark = server.mark.expect("a mark").get();
+    let made = |at: usize| probes.of(&plan.services[0], server, &beside.checks[at]).expect("a probe").probe;
+    let (Probe::Http(http), Probe::Tcp(tcp)) = (made(0), made(1)) else { panic!("others") };
+    let vip = SocketAddr::from(([10, 0, 0, 9], 80));
+    let own = Target { towards: Some([10, 0, 1, 1].into()), mark, ..Target::new(vip) };
+    assert_eq!(http.target, own);
+    assert_eq!(http.pages, Pages::from(Page::new(HostHeader::from(vip), "/".parse().expect("a path"))));
+    assert_eq!(tcp.target, Target { bind: Some([10, 0, 3, 3].into()), ..own });
+}
+
+#[test]
+fn check_vip_needs_an_address_of_the_family_of_the_server() {
+    let tunnel = text("", "TCP_CHECK {\ncheck_vip\n}")
+        .replace("NAT", "TUN")
+        .replace("10.0.1.1 8080", "2001:db8::1 80");
+    let [made] = all(&tunnel).try_into().expect("one check");
+    assert_eq!(
+        made.expect_err("no probe"),
+        "`check_vip`: TCP 10.0.0.9:80 has no address of the family of 2001:db8::1"
+    );
 }
 
 #[test]
