@@ -37,7 +37,13 @@ fn root() -> PathBuf {
 }
 
 fn corpus() -> Vec<PathBuf> {
-    let names = ["tests/config/routers.conf", "tests/config/services.conf", "etc/buoy.conf", "etc/buoy.toml", "etc/virtual-servers.conf"];
+    let names = [
+        "tests/config/routers.conf",
+        "tests/config/services.conf",
+        "etc/buoy.conf",
+        "etc/buoy.toml",
+        "etc/virtual-servers.conf",
+    ];
     names.iter().map(|name| root().join(name)).collect()
 }
 

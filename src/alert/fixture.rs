@@ -170,6 +170,7 @@ pub(crate) fn service(name: &str, id: ServiceId, servers: &[&str]) -> VirtualSer
         lower_threshold: 0,
         inhibit_on_failure: false,
         alpha: false,
+        mark: None,
     };
     let beside = RealServer { notify_up: None, notify_down: None, smtp_alert: true, checks: Vec::new() };
     VirtualServer {

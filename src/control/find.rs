@@ -225,6 +225,7 @@ mod tests {
                 lower_threshold: 0,
                 inhibit_on_failure: false,
                 alpha: false,
+                mark: None,
             }
         };
         Service {

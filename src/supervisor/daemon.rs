@@ -12,7 +12,7 @@ use buoy_vrrp::State;
 use buoy_vrrp::driver::{Command, Driver, DriverHandle, Event, Snapshot};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::balancing::{self, Balancing};
 use super::election_thread::{self, Hands, NEWS};
@@ -21,7 +21,7 @@ use super::host_thread::{self, Follow, Orders};
 use super::parts::{Part, Restarts};
 use super::readings::Readings;
 use super::reload::Keyed;
-use super::{calls, process, report};
+use super::{calls, operator, process, readings, report, services};
 use crate::alert::Dispatcher;
 use crate::api::server::{self, Call, Server};
 use crate::api::{DaemonStatus, Reply, Request, Status};
@@ -92,6 +92,8 @@ struct Daemon {
     link: Arc<HostLink>,
     orders: Arc<Orders>,
     balancing: Balancing,
+    /// One file at a time is read for `buoy plan`.
+    planning: Arc<Semaphore>,
     news: mpsc::Receiver<Event>,
     /// The election has handed everything over.
     stopped: Arc<Notify>,
@@ -208,6 +210,7 @@ impl Daemon {
             link,
             orders,
             balancing,
+            planning: Arc::new(Semaphore::new(1)),
             news,
             stopped,
             gone,
@@ -265,6 +268,14 @@ impl Daemon {
         let Call { request, replies } = call;
         let reply = match request {
             Request::Status => match self.status().await {
+                Ok(status) if self.balancing.is_running() => {
+                    let desk = self.balancing.desk();
+                    tokio::spawn(async move {
+                        let status = with_services(status, &desk).await;
+                        let _gone = replies.try_send(Reply::Status(Box::new(status)));
+                    });
+                    return;
+                }
                 Ok(status) => Reply::Status(Box::new(status)),
                 Err(error) => Reply::Refused { message: format!("{error:#}") },
             },
@@ -273,9 +284,15 @@ impl Daemon {
                 return;
             }
             Request::Reload => return self.read_again(Some(replies)),
-            Request::Administer { .. } | Request::Plan { .. } => {
-                Reply::Refused { message: "not served yet".to_owned() }
+            Request::Administer { service, server, action } => {
+                let (desk, plan) = (self.balancing.desk(), Arc::clone(&self.keyed.plan));
+                tokio::spawn(async move {
+                    let reply = operator::administer(desk, plan, &service, &server, action).await;
+                    let _gone = replies.try_send(reply);
+                });
+                return;
             }
+            Request::Plan { file } => return self.plan_file(file.into(), replies),
             Request::Panic { part } => self.plant_panic(&part),
         };
         // A client that went away does not want it any more; one that does not read is given up.
@@ -326,6 +343,34 @@ impl Daemon {
             worst_lateness_us: u64::try_from(snapshot.worst_lateness.as_micros()).unwrap_or(u64::MAX),
         };
         Ok(report::status(daemon, &self.keyed, &snapshot))
+    }
+
+    /// Reads a file beside everything else and says what it would change.
+    fn plan_file(&self, file: PathBuf, replies: mpsc::Sender<Reply>) {
+        let Ok(turn) = Arc::clone(&self.planning).try_acquire_owned() else {
+            let message = "another file is being read for `buoy plan`: try again".to_owned();
+            let _gone = replies.try_send(Reply::Refused { message });
+            return;
+        };
+        let args = self.args.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let loaded = super::load(&file, &args);
+            // Held by the thread, which may hang: then nobody begins another one.
+            drop(turn);
+            loaded
+        });
+        let (keyed, desk) = (self.keyed.clone(), self.balancing.is_running().then(|| self.balancing.desk()));
+        tokio::spawn(async move {
+            let reply = match tokio::time::timeout(readings::PATIENCE, reading).await {
+                Ok(Ok(Loaded { plan: Some(plan), .. })) => {
+                    operator::planned(desk, keyed, Arc::new(plan)).await
+                }
+                Ok(Ok(loaded)) => Reply::Refused { message: first_error(&loaded) },
+                Ok(Err(error)) => Reply::Refused { message: format!("reading the file failed: {error}") },
+                Err(_elapsed) => Reply::Refused { message: "reading the file takes too long".to_owned() },
+            };
+            let _gone = replies.try_send(reply);
+        });
     }
 
     /// Begins to read the configuration again. Whoever `asked` hears how the reload went; the log has it too.
@@ -487,7 +532,10 @@ impl Daemon {
     /// The status, for people and for machines, beside the control socket.
     async fn dump(&self) {
         let written = async {
-            let status = self.status().await?;
+            let mut status = self.status().await?;
+            if self.balancing.is_running() {
+                status = with_services(status, &self.balancing.desk()).await;
+            }
             let people = self.args.control.with_extension("data");
             let machines = self.args.control.with_extension("json");
             std::fs::write(&people, status::page(&status))
@@ -611,6 +659,19 @@ impl Daemon {
         tokio::task::spawn_blocking(move || done.recv_timeout(patience)).await??;
         Ok(())
     }
+}
+
+/// A status with its virtual servers, or with what keeps them from being told.
+async fn with_services(mut status: Status, desk: &balancing::Desk) -> Status {
+    match desk.report().await {
+        Ok(report) => {
+            status.services = services::services(&report.status, std::time::Instant::now());
+            let told = services::balancing(&report.status, &report.settings, report.checks.as_ref());
+            status.balancing = Some(told);
+        }
+        Err(error) => status.balancing = Some(services::silent(&format!("{error:#}"))),
+    }
+    status
 }
 
 /// The first error of a configuration, and how many more there are.

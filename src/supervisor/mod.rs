@@ -19,6 +19,7 @@ mod election_thread;
 mod extra_announcements;
 mod host_link;
 mod host_thread;
+mod operator;
 mod panic_report;
 mod parts;
 mod privileges;
@@ -26,7 +27,6 @@ mod process;
 mod readings;
 mod reload;
 mod report;
-#[cfg_attr(not(test), expect(dead_code, reason = "the daemon does not drive virtual servers yet"))]
 mod services;
 mod watch;
 

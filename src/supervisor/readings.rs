@@ -11,7 +11,7 @@ use crate::api::Reply;
 use crate::config::Loaded;
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Threads that may hang. Should there be so many, whatever is not read at once is refused.
 const HANGING: usize = 4;
 

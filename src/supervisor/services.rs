@@ -46,6 +46,18 @@ pub(super) fn balancing(
     }
 }
 
+/// Nobody answers.
+pub(super) fn silent(why: &str) -> BalancingStatus {
+    BalancingStatus {
+        plane: "kernel IPVS".to_owned(),
+        failing: Some(why.to_owned()),
+        refused: Vec::new(),
+        sync_daemons: Vec::new(),
+        settings: Vec::new(),
+        checks: None,
+    }
+}
+
 /// All virtual servers at the time `now`, at which `status` was told.
 pub(super) fn services(status: &Status, now: Instant) -> Vec<ServiceStatus> {
     status.services.iter().map(|service| of_service(service, status.statistics.as_ref(), now)).collect()

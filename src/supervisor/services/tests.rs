@@ -24,6 +24,7 @@ fn server(last: u8, forwarding: Forwarding) -> Server {
         lower_threshold: 0,
         inhibit_on_failure: false,
         alpha: false,
+        mark: None,
     }
 }
 
