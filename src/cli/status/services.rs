@@ -73,7 +73,7 @@ pub(super) fn write_summary(page: &mut String, status: &Status) -> fmt::Result {
     }
     if let Some(checks) = balancing.checks {
         let (number, running, late) = (count(checks.checks, "check"), checks.running, checks.late_p99_ms);
-        writeln!(page, "{number}, {running} under way, 99 of 100 begin within {late} ms of their time")?;
+        writeln!(page, "{number}, {running} under way, 99 of 100 begin within {late:.1} ms of their time")?;
     }
     for daemon in &balancing.sync_daemons {
         let (role, interface, id) = (&daemon.role, &daemon.interface, daemon.sync_id);

@@ -77,7 +77,11 @@ fn tell(shared: &Shared, notice: Notice) {
 fn tell_report(shared: &Shared, report: Report) {
     let first_results = shared.first_results.load(Ordering::Relaxed);
     match report {
-        Report::ServerUp { service, server, reason } => shared.alerts.server(service, server, true, reason),
+        Report::ServerUp { service, server, reason } => {
+            // A check that succeeds has no more to say.
+            let reason = if &*reason == "up" { "its checks pass".into() } else { reason };
+            shared.alerts.server(service, server, true, reason);
+        }
         Report::ServerDown { service, server, reason } => {
             shared.alerts.server(service, server, false, reason)
         }

@@ -236,7 +236,7 @@ fn what_is_wrong_behind_all_of_them_is_told_before_anything_else() {
     );
     let expected = format!(
         "virtual servers: 1; real servers: 0 up\n{troubles}\
-         400 checks, 12 under way, 99 of 100 begin within 2 ms of their time\n\
+         400 checks, 12 under way, 99 of 100 begin within 2.0 ms of their time\n\
          connection sync: master on eth0, id 51\n\n\
          TCP 10.0.0.1:80  quorum, weight 2 of 1  wlc\n"
     );
