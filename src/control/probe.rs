@@ -94,10 +94,10 @@ impl Probes {
                 let helo = helo.ok_or_else(|| format!("{helo_name:?} cannot be a name in HELO"))?;
                 Probe::Smtp(SmtpCheck { target: target(probe), deadlines: deadlines(probe), helo })
             }
-            plan::CheckSettings::Dns { probe, query, name } => {
+            plan::CheckSettings::Dns { probe, query, name, answer } => {
                 let question = Question::new(name, record_type(*query)).map_err(|error| error.to_string())?;
                 let (target, deadlines) = (target(probe), deadlines(probe));
-                Probe::Dns(DnsCheck { target, deadlines, question, expected: None })
+                Probe::Dns(DnsCheck { target, deadlines, question, expected: answer.clone() })
             }
             plan::CheckSettings::Misc { command, timeout, dynamic } => {
                 Probe::Command(command::check(command, *timeout, *dynamic))

@@ -525,6 +525,8 @@ enum Step {
     Pass(u64),
     Flush,
     Steal(u8),
+    /// The plane fails in the middle of a reload: some of the changes were made, nobody knows which.
+    Fail(Vec<u8>, usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -536,6 +538,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (1_u64..200).prop_map(Step::Pass),
         Just(Step::Flush),
         (1_u8..6).prop_map(Step::Steal),
+        (proptest::collection::btree_set(1_u8..6, 0..5), 0_usize..4)
+            .prop_map(|(servers, made)| Step::Fail(servers.into_iter().collect(), made)),
     ];
     proptest::collection::vec(step, 0..40)
 }
@@ -580,6 +584,14 @@ proptest! {
                 }
                 Step::Flush => {
                     bench.plane = Table::new();
+                    bench.control.handle_snapshot(&bench.plane, bench.now);
+                }
+                Step::Fail(servers, made) => {
+                    bench.control.configure(vec![settings(&servers)], bench.now);
+                    for change in bench.control.take_changes().iter().take(made) {
+                        prop_assert!(bench.plane.apply(change), "{step:?}: {change}");
+                    }
+                    bench.control.forget_plane();
                     bench.control.handle_snapshot(&bench.plane, bench.now);
                 }
                 Step::Steal(last) => {

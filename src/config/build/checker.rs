@@ -263,7 +263,8 @@ impl Build<'_> {
             _ => DnsType::Soa,
         };
         let name = check.value.name.as_ref().map_or_else(|| Arc::from("."), shared);
-        Some(CheckSettings::Dns { probe, query, name })
+        let answer = check.value.answer.as_ref().map(shared);
+        Some(CheckSettings::Dns { probe, query, name, answer })
     }
 
     fn misc(&mut self, c: &settings::Check, of: &Checked<'_>) -> Option<CheckSettings> {

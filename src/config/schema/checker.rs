@@ -125,6 +125,8 @@ const SMTP: &[Keyword] =
 const DNS: &[Keyword] = &[
     on("type", ChoiceAnyCase(&["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA", "RRSIG", "DNSKEY"])),
     on("name", Text),
+    // Buoy's own.
+    on("answer", Text),
 ];
 
 const MISC: &[Keyword] = &[

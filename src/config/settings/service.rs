@@ -228,6 +228,7 @@ pub(crate) struct Check {
     #[serde(rename = "type")]
     pub(crate) query: Option<Text>,
     pub(crate) name: Option<Text>,
+    pub(crate) answer: Option<Text>,
     // MISC_CHECK.
     pub(crate) misc_path: Option<Words>,
     pub(crate) misc_timeout: Option<i64>,

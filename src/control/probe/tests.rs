@@ -336,6 +336,10 @@ fn smtp_dns_ping_and_agent_have_their_words() {
         }
     );
     assert_eq!(settings("DNS_CHECK {\n}").probe, dns(Question::default()));
+    let Probe::Dns(asked) = settings("DNS_CHECK {\ntype A\nname a.example\nanswer 10.0.0.7\n}").probe else {
+        panic!("another probe");
+    };
+    assert_eq!(asked.expected.as_deref(), Some("10.0.0.7"));
     let ping = Probe::Ping(PingCheck { target: here(), deadlines });
     assert_eq!(settings("PING_CHECK {\n}"), CheckSettings { probe: ping, cadence: usual() });
     let send: Option<Arc<[u8]>> = Some(Arc::from(*b"hello there"));
