@@ -75,7 +75,7 @@ pub(super) struct WeightArgs {
     #[command(flatten)]
     target: Target,
     /// Share of new connections, relative to the other servers
-    #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(i32::MAX)))]
     weight: u32,
 }
 
@@ -134,6 +134,8 @@ fn deadline(word: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -145,6 +147,25 @@ mod tests {
         }
         for word in ["", "soon", "-5", "-5s", "5x", "99999999999999999999"] {
             assert!(deadline(word).is_err(), "{word}");
+        }
+    }
+
+    #[derive(Debug, Parser)]
+    struct Weighing {
+        #[command(flatten)]
+        args: WeightArgs,
+    }
+
+    #[test]
+    fn weights_are_those_that_the_kernel_keeps() {
+        let weight = |word: &str| {
+            let words = ["weight", "TCP 10.0.0.1:80", "10.1.0.1:80", word];
+            Weighing::try_parse_from(words).map(|weighing| weighing.args.weight).ok()
+        };
+        for (word, kept) in
+            [("0", Some(0)), ("2147483647", Some(2_147_483_647)), ("2147483648", None), ("-1", None)]
+        {
+            assert_eq!(weight(word), kept, "{word}");
         }
     }
 }

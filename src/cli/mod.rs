@@ -41,15 +41,10 @@ enum Command {
     Events(events::EventsArgs),
     /// Have a running daemon read its configuration again
     Reload(reload::ReloadArgs),
-    /// Show what a reload with another file would change, and change nothing
     Plan(plan::PlanArgs),
-    /// Have a real server keep its connections and get no new ones
     Drain(administer::DrainArgs),
-    /// Take a real server out at once, with its connections
     Disable(administer::DisableArgs),
-    /// Put a real server back into the hands of its configuration and its checks
     Enable(administer::EnableArgs),
-    /// Give a real server another weight
     Weight(administer::WeightArgs),
     /// Watch a failover on this machine, in a network of its own
     Demo(demo::Demo),
