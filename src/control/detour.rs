@@ -19,6 +19,7 @@ use buoy_ipvs::{Entry, Family, FwMark, Scheduler, ServiceId, VirtualService, Wei
 
 use super::{Server, Service};
 use crate::config::plan::VirtualServer;
+use crate::host::Answering;
 
 /// First of the marks that are taken for this; `B`, in the hope that nobody else marks with it.
 const FIRST_MARK: u32 = 0x4200_0000;
@@ -58,6 +59,20 @@ fn free_mark(hash: u32, taken: &mut BTreeSet<u32>) -> Option<FwMark> {
 /// FNV-1a, which is the same in every version of Buoy.
 fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Whose answers have an IPv4 address of their service as their source, and which.
+pub fn answering(services: &[VirtualServer]) -> BTreeSet<Answering> {
+    let servers = services.iter().flat_map(|service| {
+        let service = &service.service;
+        let marked = service.servers.iter().filter(|server| server.mark.is_some());
+        marked.map(move |server| (server.id.address, service.address_before(server)))
+    });
+    let of_v4 = servers.filter_map(|addresses| match addresses {
+        (IpAddr::V4(server), Some(IpAddr::V4(service))) => Some(Answering { server, service }),
+        _ => None,
+    });
+    of_v4.collect()
 }
 
 impl Service {

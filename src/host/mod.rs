@@ -27,6 +27,7 @@ mod links;
 mod mailbox;
 mod monitor;
 mod netlink;
+mod return_path;
 mod route;
 mod rule;
 mod sysctl;
@@ -42,4 +43,5 @@ pub use links::{HeldAddress, Link, LinkKind, Links, usable_source};
 pub use mailbox::HostHandle;
 #[doc(hidden)]
 pub use monitor::hear;
+pub use return_path::{Answering, ReturnPaths};
 pub use vmac::{LinkLocal, VmacSpec, Vmacs};

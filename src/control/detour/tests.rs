@@ -51,6 +51,15 @@ fn marks_of_configured_services_are_left_to_them() {
 }
 
 #[test]
+fn answers_from_addresses_of_ipv4_have_to_be_let_in() {
+    let v6 = service("2001:db8::9 80", &["2001:db8::1"]);
+    let straight = service("10.0.0.8 80", &["10.0.1.1"]).replace("check_vip\n", "");
+    let planned = services(&(service("10.0.0.9 80", &["10.0.1.1"]) + &v6 + &straight));
+    let only = Answering { server: [10, 0, 1, 1].into(), service: [10, 0, 0, 9].into() };
+    assert_eq!(answering(&planned), [only].into());
+}
+
+#[test]
 fn marks_run_out_without_a_panic() {
     let mut taken: BTreeSet<u32> = (FIRST_MARK..FIRST_MARK + MARKS).collect();
     assert_eq!(free_mark(u32::MAX, &mut taken), None);

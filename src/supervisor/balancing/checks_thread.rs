@@ -18,13 +18,17 @@ use crate::config::plan::{self, Plan, Scheduling, VirtualServer};
 use crate::control::checks::{Ledger, ServerKey};
 use crate::control::driver::Handle;
 use crate::control::probe::Probes;
-use crate::control::{Health, Server};
+use crate::control::{Health, Server, detour};
+use crate::host::{Answering, ReturnPaths};
 use crate::planted_panic::PlantedPanic;
 use crate::supervisor::parts::Restarts;
 use crate::supervisor::privileges;
 
 /// Descriptors besides those of attempts: sockets of routers, scripts, logs.
 const OTHER_DESCRIPTORS: u64 = 1024;
+
+/// How often it is looked where answers to checks by way of a service arrive: interfaces and routes come and go.
+const LOOK_FOR_PATHS: Duration = Duration::from_secs(10);
 
 /// What the thread is told. Only the latest counts, so nobody waits for it.
 #[derive(Debug, Default)]
@@ -122,10 +126,11 @@ pub(super) fn start(
 }
 
 fn keep_running(orders: &Arc<CheckOrders>, health: &Handle, restarts: &Restarts) {
+    let paths = Paths::default();
     loop {
-        let run = std::panic::AssertUnwindSafe(|| run_once(orders, health));
+        let run = std::panic::AssertUnwindSafe(|| run_once(orders, health, &paths));
         let why = match std::panic::catch_unwind(run) {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return paths.lock().restore(),
             Ok(Err(error)) => format!("{error:#}"),
             Err(_panic) => "panicked, see above".to_owned(),
         };
@@ -134,26 +139,42 @@ fn keep_running(orders: &Arc<CheckOrders>, health: &Handle, restarts: &Restarts)
     }
 }
 
-fn run_once(orders: &Arc<CheckOrders>, health: &Handle) -> Result<()> {
+/// Ways back of checks by way of a service, looked for on another thread than that of the checks.
+#[derive(Clone, Debug, Default)]
+struct Paths(Arc<Mutex<ReturnPaths>>);
+
+impl Paths {
+    fn lock(&self) -> MutexGuard<'_, ReturnPaths> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self, answering: &Arc<BTreeSet<Answering>>) -> Result<()> {
+        let (paths, answering) = (self.clone(), Arc::clone(answering));
+        Ok(tokio::task::spawn_blocking(move || paths.lock().open(&answering)).await?)
+    }
+}
+
+fn run_once(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime of the checks")?;
-    let done = runtime.block_on(run(orders, health));
+    let done = runtime.block_on(run(orders, health, paths));
     // Attempts that hang on a thread of their own (a name look-up) do not hold up the end.
     runtime.shutdown_background();
     done
 }
 
-async fn run(orders: &Arc<CheckOrders>, health: &Handle) -> Result<()> {
+async fn run(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Result<()> {
     orders.begin();
     // Directors that start together do not check together.
     let seed = std::process::id();
     let (checks, mut reports, driver) = driver(DriverSettings { seed, ..DriverSettings::default() });
     let mut driving = tokio::spawn(driver.run());
-    let mut desk = Desk::new(health, checks);
+    let mut desk = Desk::new(health, checks, paths);
+    let mut look_for_paths = tokio::time::interval(LOOK_FOR_PATHS);
     loop {
-        // All cancel-safe: a notification, a queue, and a task that is only looked at.
+        // All cancel-safe: a notification, a queue, a clock, and a task that is only looked at.
         tokio::select! {
             () = orders.wake.notified() => {
                 if !desk.obey(orders).await? {
@@ -164,6 +185,7 @@ async fn run(orders: &Arc<CheckOrders>, health: &Handle) -> Result<()> {
                 orders.panic.strike();
                 desk.handle_report(report);
             }
+            _ = look_for_paths.tick(), if !desk.answering.is_empty() => paths.open(&desk.answering).await?,
             ended = &mut driving => {
                 ended.context("the driver of the checks panicked")?;
                 bail!("the driver of the checks has ended");
@@ -184,10 +206,13 @@ struct Desk<'h> {
     /// `log_all_failures`
     log_all: BTreeSet<ServerKey>,
     complaints: Complaints,
+    /// Who answers checks by way of a service.
+    answering: Arc<BTreeSet<Answering>>,
+    paths: &'h Paths,
 }
 
 impl<'h> Desk<'h> {
-    fn new(health: &'h Handle, checks: Checks) -> Self {
+    fn new(health: &'h Handle, checks: Checks, paths: &'h Paths) -> Self {
         Self {
             health,
             checks,
@@ -196,6 +221,8 @@ impl<'h> Desk<'h> {
             follow_addresses: BTreeMap::new(),
             log_all: BTreeSet::new(),
             complaints: Complaints::default(),
+            answering: Arc::default(),
+            paths,
         }
     }
 
@@ -233,6 +260,8 @@ impl<'h> Desk<'h> {
         let read = Arc::clone(plan);
         // Certificates may be on a mount that hangs.
         let probes = tokio::task::spawn_blocking(move || Probes::new(&read)).await?;
+        self.answering = Arc::new(detour::answering(&plan.services));
+        self.paths.open(&self.answering).await?;
         self.unchecked.clear();
         self.log_all.clear();
         let mut wanted = Vec::new();
