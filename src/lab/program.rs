@@ -26,7 +26,18 @@ impl Program {
     /// A command that runs the program in the foreground, logging to its output, with `config` as its
     /// configuration, `id` as its answer to `@id` conditions, and everything it writes in `directory`.
     /// Started by [`super::Host::spawn`], it dies with its starter.
+    ///
+    /// keepalived runs VRRP only; [`Program::balancing_command`] runs all of it.
     pub fn command(&self, config: &Path, directory: &Path, id: &str) -> Command {
+        let mut command = self.balancing_command(config, directory, id);
+        if let Self::Keepalived(_) = self {
+            command.arg("-P");
+        }
+        command
+    }
+
+    /// [`Program::command`] with virtual servers.
+    pub fn balancing_command(&self, config: &Path, directory: &Path, id: &str) -> Command {
         let mut command = match self {
             Self::Buoy(path) => {
                 let mut command = Command::new(path);
@@ -36,7 +47,7 @@ impl Program {
             Self::Keepalived(path) => {
                 // Without -D: keepalived then logs less before it sends, and is 0.4 ms quicker to take over.
                 let mut command = dying_with_parent(path);
-                command.arg("-P").arg("-r").arg(directory.join("vrrp.pid"));
+                command.arg("-r").arg(directory.join("vrrp.pid"));
                 command.arg("-c").arg(directory.join("checkers.pid"));
                 command
             }

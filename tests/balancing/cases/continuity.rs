@@ -1,0 +1,112 @@
+//! Whatever becomes of the director's program, its services go on.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ::buoy::lab::Program;
+use buoy_ipvs::Weight;
+
+use crate::client::{Load, failures};
+use crate::director::{Director, buoy, real, tcp, virtual_server};
+use crate::site::{SOON, Site, Way, wait_until};
+
+with_both_programs!(
+    no_question_fails_while_the_file_is_read_again,
+    no_question_fails_over_a_kill_and_a_restart
+);
+
+with_buoy_alone!(a_flushed_table_is_repaired, nothing_is_left_by_an_orderly_stop_but_what_others_made);
+
+fn to() -> SocketAddr {
+    SocketAddr::new(Way::Masquerade.vip(), 80)
+}
+
+/// Three servers in turns, the first with this weight.
+fn configuration(site: &Site, weight: u32) -> String {
+    let words = "protocol TCP\n    lb_algo wrr\n    lvs_method NAT\n    delay_loop 1\n    warmup 0";
+    let server = |number| {
+        let weight = if number == 0 { weight } else { 1 };
+        format!("weight {weight}\n        TCP_CHECK {{\n        connect_timeout 3\n        }}")
+    };
+    virtual_server(&format!("{} 80", to().ip()), words, &site.servers, server)
+}
+
+fn running(program: Program) -> (Site, Director) {
+    let site = Site::new();
+    let mut director = Director::new(&site, program);
+    director.start(&configuration(&site, 1));
+    let all: Vec<_> = site.servers.iter().collect();
+    director.wait_for_servers(tcp(to()), &all, SOON);
+    (site, director)
+}
+
+fn wait_for_answers(load: &Load, count: usize) {
+    let before = load.count();
+    wait_until(SOON, || load.count() >= before + count, || format!("{count} more answers"));
+}
+
+#[track_caller]
+fn assert_none_failed(load: Load, director: &Director) -> usize {
+    let answers = load.end();
+    let failed = failures(&answers);
+    assert!(failed.is_empty(), "{} of {}: {failed:?}: {}", failed.len(), answers.len(), director.story());
+    answers.len()
+}
+
+fn no_question_fails_while_the_file_is_read_again(program: Program) {
+    let (site, mut director) = running(program);
+    let load = site.client.load(to());
+    wait_for_answers(&load, 30);
+    let first = real(&site.servers[0]);
+    for weight in [5, 1, 9, 2, 7, 1] {
+        director.reload(&configuration(&site, weight));
+        let wanted = Weight::clamped(weight.into());
+        director.wait_for_table(SOON, "the new weight", |table| {
+            table.server(&tcp(to()), &first).is_some_and(|server| server.weight == wanted)
+        });
+        wait_for_answers(&load, 20);
+    }
+    let asked = assert_none_failed(load, &director);
+    eprintln!("6 reloads: none of {asked} questions failed");
+}
+
+fn no_question_fails_over_a_kill_and_a_restart(program: Program) {
+    let (mut site, mut director) = running(program);
+    let load = site.client.load(to());
+    wait_for_answers(&load, 30);
+    for _ in 0..2 {
+        director.kill();
+        wait_for_answers(&load, 60);
+        director.start_again();
+        let begun = Instant::now();
+        director.wait_until_it_runs();
+        eprintln!("running {:?} after the start", begun.elapsed());
+        wait_for_answers(&load, 60);
+    }
+    let asked = assert_none_failed(load, &director);
+    eprintln!("2 kills: none of {asked} questions failed");
+    // And it is the new one that drives.
+    site.server("a").kill();
+    let left = [&site.servers[1], &site.servers[2]];
+    director.wait_for_servers(tcp(to()), &left, SOON);
+}
+
+fn a_flushed_table_is_repaired() {
+    let (site, mut director) = running(buoy());
+    let table = director.table();
+    director.ipvsadm(&["-C"]);
+    let took = director.wait_for_table(SOON, "the table as it was", |now| *now == table);
+    assert!(took < Duration::from_secs(5) + Duration::from_millis(500), "repaired after {took:?}");
+    site.client.tally(3, to());
+    eprintln!("repaired after {took:?}");
+}
+
+fn nothing_is_left_by_an_orderly_stop_but_what_others_made() {
+    let (_site, mut director) = running(buoy());
+    director.ipvsadm(&["-A", "-t", "192.0.2.200:80", "-s", "rr"]);
+    director.ipvsadm(&["-a", "-t", "192.0.2.200:80", "-r", "10.1.0.99:80", "-m"]);
+    director.stop();
+    let left = director.table();
+    assert_eq!(left.entries().len(), 1, "{left:?}");
+    assert!(left.entry(&tcp("192.0.2.200:80".parse().expect("an address"))).is_some(), "{left:?}");
+}
