@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use buoy::api::client;
+use buoy::api::{Status, client};
 use buoy::lab::{Host, Process, Program};
 use buoy_ipvs::kernel::ModuleLoading;
-use buoy_ipvs::{KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, Table, Weight};
+use buoy_ipvs::{KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, Statistics, Table, Weight};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -182,6 +182,10 @@ impl Director {
         self.snapshot().table
     }
 
+    pub(crate) fn statistics(&mut self) -> Statistics {
+        self.plane(|plane| plane.statistics().expect("the counters"))
+    }
+
     /// Waits until the table is as wanted; how long that took.
     #[track_caller]
     pub(crate) fn wait_for_table(
@@ -215,6 +219,10 @@ impl Director {
 
     pub(crate) fn ipvsadm(&self, arguments: &[&str]) -> String {
         feed(&self.host, "ipvsadm", arguments, "")
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        client::status(&self.control()).unwrap_or_else(|error| panic!("{error:#}: {}", self.story()))
     }
 
     /// Runs `buoy WORDS --control SOCKET`.

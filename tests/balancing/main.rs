@@ -21,3 +21,13 @@ fn traffic_goes_where_keepalived_says() {
 fn failures_are_outlived_with_keepalived() {
     machine::run_cases(&["failing::keepalived::", "quorum::keepalived::", "continuity::keepalived::"], "");
 }
+
+#[test]
+fn traffic_goes_where_buoy_says() {
+    machine::run_cases(&["forwarding::buoy::", "scheduling::buoy::"], "");
+}
+
+#[test]
+fn failures_are_outlived_with_buoy() {
+    machine::run_cases(&["failing::buoy::", "quorum::buoy::", "continuity::buoy", "draining::buoy"], "");
+}
