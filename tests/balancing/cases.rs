@@ -40,7 +40,10 @@ mod continuity;
 mod draining;
 mod failing;
 mod forwarding;
+mod listing;
+mod pair;
 mod quorum;
+mod same_tables;
 mod scheduling;
 
 /// Runs a case where it may run, and says how long it took.

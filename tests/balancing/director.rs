@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use buoy::api::{Status, client};
 use buoy::lab::{Host, Process, Program};
 use buoy_ipvs::kernel::ModuleLoading;
-use buoy_ipvs::{KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, Statistics, Table, Weight};
+use buoy_ipvs::{KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, SyncDaemon, Table, Weight};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -89,16 +89,23 @@ impl Director {
     /// Starts the program with the configuration that it had.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
+        let id = self.host.name().to_owned();
+        self.start_as(&id);
+    }
+
+    /// Starts the program with this answer to `@id` conditions.
+    #[track_caller]
+    pub(crate) fn start_as(&mut self, id: &str) {
         self.runs += 1;
         let folder = self.run_folder();
         fs::create_dir(&folder).expect("a folder");
-        let mut command = self.program.balancing_command(&self.configuration(), &folder, self.host.name());
+        let mut command = self.program.balancing_command(&self.configuration(), &folder, id);
         // Not to the system's log: where none runs, keepalived writes to the console instead.
         command.args(["-D", "-G"]);
         self.process = Some(self.host.spawn(command).expect("starting a director"));
     }
 
-    fn configure(&self, configuration: &str) {
+    pub(crate) fn configure(&self, configuration: &str) {
         // At once: a program that reads it meanwhile finds one or the other.
         let new = self.path("director.conf.new");
         fs::write(&new, configuration).expect("writing the configuration");
@@ -182,8 +189,8 @@ impl Director {
         self.snapshot().table
     }
 
-    pub(crate) fn statistics(&mut self) -> Statistics {
-        self.plane(|plane| plane.statistics().expect("the counters"))
+    pub(crate) fn sync_daemons(&mut self) -> Vec<SyncDaemon> {
+        self.plane(|plane| plane.sync_daemons().expect("the sync daemons"))
     }
 
     /// Waits until the table is as wanted; how long that took.
@@ -221,8 +228,12 @@ impl Director {
         feed(&self.host, "ipvsadm", arguments, "")
     }
 
+    /// What `buoy status --json` prints.
+    #[track_caller]
     pub(crate) fn status(&self) -> Status {
-        client::status(&self.control()).unwrap_or_else(|error| panic!("{error:#}: {}", self.story()))
+        let output = self.buoy(&["status", "--json"]);
+        assert!(output.status.success(), "{output:?}: {}", self.story());
+        serde_json::from_slice(&output.stdout).expect("a status")
     }
 
     /// Runs `buoy WORDS --control SOCKET`.

@@ -11,6 +11,7 @@ mod director;
 mod machine;
 mod server;
 mod site;
+mod world;
 
 #[test]
 fn traffic_goes_where_keepalived_says() {
@@ -19,15 +20,26 @@ fn traffic_goes_where_keepalived_says() {
 
 #[test]
 fn failures_are_outlived_with_keepalived() {
-    machine::run_cases(&["failing::keepalived::", "quorum::keepalived::", "continuity::keepalived::"], "");
+    machine::run_cases(
+        &["failing::keepalived::", "quorum::keepalived::", "continuity::keepalived::", "pair::keepalived::"],
+        "",
+    );
 }
 
 #[test]
 fn traffic_goes_where_buoy_says() {
-    machine::run_cases(&["forwarding::buoy::", "scheduling::buoy::"], "");
+    machine::run_cases(&["forwarding::buoy::", "scheduling::buoy::", "listing::"], "");
 }
 
 #[test]
 fn failures_are_outlived_with_buoy() {
-    machine::run_cases(&["failing::buoy::", "quorum::buoy::", "continuity::buoy", "draining::buoy"], "");
+    machine::run_cases(
+        &["failing::buoy::", "quorum::buoy::", "continuity::buoy", "draining::buoy", "pair::buoy"],
+        "",
+    );
+}
+
+#[test]
+fn both_programs_leave_the_same_table() {
+    machine::run_cases(&["same_tables::"], "");
 }
