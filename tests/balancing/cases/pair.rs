@@ -17,11 +17,12 @@ fn to() -> SocketAddr {
     SocketAddr::new(Way::Masquerade.vip(), 80)
 }
 
-/// The same file on both. The servers' way back is an address of the master, too.
+/// The same file on both. The servers' way back is an address of the master, too. The checks outlast the outages here: a
+/// director that finds its servers dead forgets the connections to them.
 fn configuration(site: &Site) -> String {
     let services = virtual_server(
         &format!("{} 80", to().ip()),
-        "protocol TCP\n    lb_algo rr\n    lvs_method NAT\n    delay_loop 1\n    warmup 0",
+        "protocol TCP\n    lb_algo rr\n    lvs_method NAT\n    delay_loop 1\n    warmup 0\n    retry 30",
         &site.servers,
         |_| "TCP_CHECK {\n        connect_timeout 3\n        }".to_owned(),
     );
