@@ -4,19 +4,19 @@
 //! takes notices is waited for.
 
 mod inbox;
+mod refusals;
 mod sync;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use buoy_ipvs::{
-    Change, Plane, PlaneError, RealServerId, Refusal, ServiceId, Statistics, SyncDaemon, Timeouts,
-};
+use buoy_ipvs::{Change, Plane, PlaneError, Refusal, ServiceId, Statistics, SyncDaemon, Timeouts};
 
+use super::Control;
 use super::pool::ServiceState;
 use super::report::Report;
-use super::{Control, object};
+use refusals::Refusals;
 use sync::Sync;
 
 pub use inbox::{Call, Farewell, Handle, NotTaken, Orders, Reply, Settings, orders};
@@ -47,6 +47,8 @@ pub enum Notice {
     Refused(Refusal),
     /// A connection sync daemon cannot be started or stopped; told once until it can.
     SyncRefused(String),
+    /// `lvs_timeouts` cannot be set; told once until they can.
+    TimeoutsRefused(String),
     /// The plane does not work; told once until it does.
     PlaneFailed(PlaneError),
     PlaneWorks,
@@ -86,8 +88,9 @@ pub struct Driver<'o, P, O, T> {
     sync: Sync,
     /// The sync daemons may differ from what is wanted.
     sync_due: bool,
-    /// Refusals that have been told.
-    told: BTreeMap<(ServiceId, Option<RealServerId>), String>,
+    refusals: Refusals,
+    /// Timeouts that the plane would not have, told once.
+    timeouts_refused: Option<String>,
     /// That the plane does not work has been told.
     failing: Option<String>,
 }
@@ -130,7 +133,8 @@ where
             flush: first,
             sync: Sync::default(),
             sync_due: false,
-            told: BTreeMap::new(),
+            refusals: Refusals::new(periods.look),
+            timeouts_refused: None,
             failing: None,
         }
     }
@@ -179,10 +183,7 @@ where
                 self.look_at = now;
             }
             self.flush &= settings.flush;
-            let services = &settings.services;
-            let ours: BTreeSet<ServiceId> =
-                services.iter().flat_map(|service| &service.members).map(|member| member.id).collect();
-            self.told.retain(|(service, _), _| ours.contains(service));
+            self.refusals.begin_anew(&self.control);
         }
         if let Some(daemons) = sync {
             self.sync.want(&daemons);
@@ -236,7 +237,8 @@ where
             Some(plane) => (plane.statistics().ok(), plane.sync_daemons().unwrap_or_default()),
             None => (None, Vec::new()),
         };
-        let refused = self.told.values().map(String::as_str).chain(self.sync.refused());
+        let refused =
+            self.refusals.words().chain(self.sync.refused()).chain(self.timeouts_refused.as_deref());
         Status {
             services: self.control.services().collect(),
             statistics,
@@ -288,8 +290,9 @@ where
             Some(plane) => plane,
             None => (self.open)()?,
         };
-        if std::mem::take(&mut self.flush) {
+        if self.flush {
             plane.flush()?;
+            self.flush = false;
         }
         let snapshot = plane.snapshot()?;
         self.control.handle_snapshot(&snapshot.table, Instant::now());
@@ -307,14 +310,15 @@ where
             self.control.handle_snapshot(&snapshot.table, now);
             self.settle_timeouts(plane)?;
         }
+        let changes = self.control.take_changes();
+        self.make(plane, changes)?;
+        // After the changes: what is counted then is of servers that get no new connections any more.
         if self.control.wants_statistics() && self.count_at <= now {
             self.count_at = now + self.periods.count;
             let statistics = plane.statistics()?;
             self.control.handle_statistics(&statistics, now);
-        }
-        let changes = self.control.take_changes();
-        if !changes.is_empty() {
-            self.make(plane, &changes)?;
+            let changes = self.control.take_changes();
+            self.make(plane, changes)?;
         }
         if (look || std::mem::take(&mut self.sync_due))
             && let Some(refused) = self.sync.settle(plane)?
@@ -324,23 +328,28 @@ where
         Ok(())
     }
 
-    fn make(&mut self, plane: &mut P, changes: &[Change]) -> Result<(), PlaneError> {
+    /// Services first: where one is refused, its servers are not asked for.
+    fn make(&mut self, plane: &mut P, changes: Vec<Change>) -> Result<(), PlaneError> {
+        let now = Instant::now();
+        let (services, rest) = self.refusals.sift(changes, &mut self.control, now);
+        let refused = self.ask(plane, &services, now)?;
+        let rest = Refusals::without_refused(rest, &refused, &mut self.control);
+        self.ask(plane, &rest, now).map(drop)
+    }
+
+    fn ask(
+        &mut self,
+        plane: &mut P,
+        changes: &[Change],
+        now: Instant,
+    ) -> Result<BTreeSet<ServiceId>, PlaneError> {
+        if changes.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let refusals = plane.apply(changes)?;
-        let mut refused = BTreeSet::new();
-        for refusal in refusals {
-            let Some(change) = changes.get(refusal.index) else { continue };
-            self.control.handle_refusal(change);
-            refused.insert(refusal.index);
-            let words = refusal.to_string();
-            if self.told.insert(object(change), words.clone()).as_ref() != Some(&words) {
-                (self.tell)(Notice::Refused(refusal));
-            }
-        }
-        if !self.told.is_empty() {
-            let made = changes.iter().enumerate().filter(|(index, _)| !refused.contains(index));
-            made.for_each(|(_, change)| drop(self.told.remove(&object(change))));
-        }
-        Ok(())
+        let (news, services) = self.refusals.take(changes, refusals, &mut self.control, now);
+        news.into_iter().for_each(|refusal| (self.tell)(Notice::Refused(refusal)));
+        Ok(services)
     }
 
     /// What is not given is what it was before us.
@@ -355,9 +364,18 @@ where
             tcp_fin: self.timeouts.tcp_fin.or(old.tcp_fin),
             udp: self.timeouts.udp.or(old.udp),
         };
-        if now != wanted {
-            plane.set_timeouts(wanted)?;
+        let refused = match if now == wanted { Ok(()) } else { plane.set_timeouts(wanted) } {
+            Ok(()) => None,
+            // A wish that cannot be met keeps nothing from being forwarded.
+            Err(error @ PlaneError::Refused { .. }) => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        if let Some(why) = &refused
+            && self.timeouts_refused != refused
+        {
+            (self.tell)(Notice::TimeoutsRefused(why.clone()));
         }
+        self.timeouts_refused = refused;
         Ok(())
     }
 

@@ -51,6 +51,8 @@ pub struct Control {
     waiting: BTreeSet<Arc<str>>,
     /// What the plane held before the first settings.
     inherited: Option<Table>,
+    /// There are virtual servers of which nothing is left.
+    any_gone: bool,
     /// What the plane holds of the services that are ours, as far as we know.
     held: Table,
     /// What may have to be changed in the plane.
@@ -105,6 +107,7 @@ impl Control {
         }
         self.find_owners();
         self.settle_all(now);
+        self.bury();
     }
 
     /// The checkers have come to another conclusion about a server.
@@ -119,6 +122,7 @@ impl Control {
         let name = Arc::clone(&pool.settings().name);
         if pool.handle_health(server, health, now, &mut self.reports)? {
             self.settle(&name, now);
+            self.bury();
         }
         Ok(())
     }
@@ -135,12 +139,14 @@ impl Control {
         let name = Arc::clone(&pool.settings().name);
         pool.administer(server, administration, now)?;
         self.settle(&name, now);
+        self.bury();
         Ok(())
     }
 
     /// What the plane holds. Services that are not ours are left out of account.
     pub fn handle_snapshot(&mut self, snapshot: &Table, now: Instant) {
         self.settle_all(now);
+        self.bury();
         let ours = |id: &ServiceId| self.ours.contains(id);
         let seen: Table =
             snapshot.entries().filter(|(id, _)| ours(id)).map(|(_, entry)| entry.clone()).collect();
@@ -166,6 +172,7 @@ impl Control {
             }
             self.settle(&name, now);
         }
+        self.bury();
     }
 
     /// Deadlines of drained servers that have passed.
@@ -177,6 +184,7 @@ impl Control {
         for name in due {
             self.settle(&name, now);
         }
+        self.bury();
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -206,6 +214,12 @@ impl Control {
             self.held.set_entry(entry);
         }
         changes
+    }
+
+    /// Whether the table should hold this service, or this server of it.
+    pub fn wants(&self, service: &ServiceId, server: Option<&RealServerId>) -> bool {
+        let entry = self.wanted(service);
+        entry.is_some_and(|entry| server.is_none_or(|server| entry.servers.contains_key(server)))
     }
 
     /// The plane did not make this change. It is tried again at the next look at the plane, and that it is missing there
@@ -290,9 +304,14 @@ impl Control {
         } else {
             self.waiting.remove(name);
         }
-        if pool.is_gone() {
-            self.pools.remove(name);
-            self.waiting.remove(name);
+        self.any_gone |= pool.is_gone();
+    }
+
+    /// Forgets virtual servers of which nothing is left, all that there are at once.
+    fn bury(&mut self) {
+        if std::mem::take(&mut self.any_gone) {
+            self.pools.retain(|_, pool| !pool.is_gone());
+            self.waiting.retain(|name| self.pools.contains_key(name));
             self.find_owners();
         }
     }

@@ -182,15 +182,17 @@ impl Pool {
         for server in &settings.servers {
             let member = self.servers.entry(server.id).or_insert_with(|| Member::new(server.clone(), now));
             member.settings = server.clone();
-            // Whoever comes back is wanted again.
+            // Whoever comes back is wanted again, whatever was said of it before it left.
             if std::mem::take(&mut member.leaving) {
-                member.drain = None;
+                (member.drain, member.administration) = (None, Administration::Enabled);
             }
         }
         let stays: BTreeSet<RealServerId> = settings.servers.iter().map(|server| server.id).collect();
+        let passing = self.passing();
         for (id, member) in self.servers.iter_mut().filter(|(id, _)| !stays.contains(id)) {
-            let service = &settings.name;
-            reports.extend(member.leave(settings.drain_deadline, now).then(|| removed(service, *id)));
+            let (service, passes) = (&settings.name, passing.contains(id));
+            let served = member.leave(passes, settings.drain_deadline, now);
+            reports.extend(served.then(|| removed(service, *id)));
         }
         self.detours = detours(&settings);
         self.settings = settings;
@@ -209,10 +211,16 @@ impl Pool {
             return;
         }
         self.detours.clear();
+        let passing = self.passing();
         for (id, member) in &mut self.servers {
             let service = &self.settings.name;
-            reports.extend(member.leave(self.settings.drain_deadline, now).then(|| removed(service, *id)));
+            let served = member.leave(passing.contains(id), self.settings.drain_deadline, now);
+            reports.extend(served.then(|| removed(service, *id)));
         }
+    }
+
+    fn passing(&self) -> BTreeSet<RealServerId> {
+        self.servers.iter().filter(|(id, member)| self.passes(id, member)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -233,8 +241,10 @@ impl Pool {
         self.is_draining() || self.servers.values().any(|member| member.out_until.is_some())
     }
 
+    /// Somebody waits for connections to end, which have to be counted.
     pub(super) fn is_draining(&self) -> bool {
-        self.displaces()
+        let busy = |member: &Member| member.up && member.connections != Some(0);
+        self.displaces() && self.servers.values().any(busy)
             || self.servers.values().any(|member| matches!(member.drain, Some(Drain::Running { .. })))
     }
 
@@ -262,6 +272,10 @@ impl Pool {
         member.reason = Arc::clone(&reason);
         if member.up != up {
             (member.up, member.since) = (up, now);
+            if !up {
+                // With the server go its connections.
+                member.connections = Some(0);
+            }
             reports.push(match up {
                 true => Report::ServerUp { service, server: id, reason },
                 false => Report::ServerDown { service, server: id, reason },
@@ -297,13 +311,12 @@ impl Pool {
                 let id = member.settings.behind(&service.id, Weight::ZERO).id;
                 statistics.servers.get(&(service.id, id))
             });
-            let (mut any, mut connections) = (false, 0_u64);
-            for counters in counts {
-                any = true;
+            // A server that is not there has no connections.
+            let connections = counts.fold(0_u64, |sum, counters| {
                 let all = [counters.active, counters.inactive, counters.persistent].map(u64::from);
-                connections = connections.saturating_add(all.iter().sum());
-            }
-            member.connections = any.then_some(connections);
+                sum.saturating_add(all.iter().sum())
+            });
+            member.connections = Some(connections);
         }
     }
 
@@ -538,19 +551,19 @@ impl Member {
     }
 
     /// Whether this takes it out of service.
-    fn leave(&mut self, deadline: Option<Duration>, now: Instant) -> bool {
+    fn leave(&mut self, passes: bool, deadline: Option<Duration>, now: Instant) -> bool {
         if std::mem::replace(&mut self.leaving, true) {
             return false;
         }
         // Out already, or on its way with a deadline of its own.
-        if self.administration == Administration::Disabled || !self.up {
+        if self.administration == Administration::Disabled || !passes {
             self.drain = Some(Drain::Over);
         } else if self.drain.is_none() {
             // Connections that were counted before belong to a server in service.
             self.connections = None;
             self.drain = Some(Drain::Running { deadline: deadline.map(|time| now + time) });
         }
-        self.up
+        passes
     }
 
     fn end_of_drain(&self, now: Instant) -> Option<DrainEnd> {

@@ -95,6 +95,18 @@ impl Bench {
         self.act()
     }
 
+    /// Every server that the plane holds has so many connections.
+    fn count_held(&mut self, active: u32) {
+        let mut statistics = Statistics::default();
+        for (service, entry) in self.plane.entries() {
+            for server in entry.servers.keys() {
+                let counters = Counters { active, ..Counters::default() };
+                statistics.servers.insert((*service, *server), counters);
+            }
+        }
+        self.control.handle_statistics(&statistics, self.now);
+    }
+
     fn pass(&mut self, time: Duration) -> usize {
         self.now += time;
         self.control.handle_timeout(self.now);
@@ -232,6 +244,59 @@ fn a_server_that_a_reload_removes_keeps_its_connections_until_they_end() {
     assert_eq!(words.len(), 2);
     assert!(words[0].starts_with("real server 10.1.0.2:80 of web is removed from the configuration:"));
     assert_eq!(words[1], "real server 10.1.0.2:80 of web is drained: its last connection has ended");
+}
+
+#[test]
+fn a_displaced_server_without_connections_goes_and_stays_away() {
+    let mut settings = service(&[1, 2]);
+    (settings.quorum, settings.sorry) = (2, sorry());
+    let mut bench = Bench::new(vec![settings]);
+    bench.health(2, false);
+    assert_eq!(bench.serving(), [(1, 0), (99, 1)]);
+    bench.count_held(0);
+    bench.act();
+    assert_eq!(bench.serving(), [(99, 1)]);
+    for _ in 0..3 {
+        bench.count_held(0);
+        assert_eq!(bench.act(), 0);
+    }
+    assert!(!bench.control.wants_statistics());
+}
+
+#[test]
+fn a_drain_of_a_server_that_is_not_there_is_over_with_the_next_count() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.health(2, false);
+    bench.administer(2, Administration::Drain { deadline: None });
+    bench.count_held(3);
+    assert!(!bench.control.wants_statistics());
+    bench.administer(1, Administration::Drain { deadline: None });
+    bench.count_held(3);
+    bench.health(1, false);
+    bench.count_held(3);
+    assert!(!bench.control.wants_statistics(), "it died");
+}
+
+#[test]
+fn what_operators_said_of_a_server_is_forgotten_when_a_reload_removes_it() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.administer(2, Administration::Weight(Weight::clamped(9)));
+    bench.configure(vec![service(&[1])]);
+    bench.configure(vec![service(&[1, 2])]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_last_good_server_that_a_reload_removes_keeps_its_connections() {
+    let mut settings = service(&[1, 2]);
+    settings.panic_threshold = 60;
+    let mut bench = Bench::new(vec![settings.clone()]);
+    bench.health(1, false);
+    bench.health(2, false);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)], "the checks are doubted");
+    settings.servers.pop();
+    bench.configure(vec![settings]);
+    assert_eq!(bench.serving(), [(1, 1), (2, 0)]);
 }
 
 #[test]
@@ -574,10 +639,7 @@ proptest! {
                     };
                     let _unknown = bench.control.administer("web", id(last), what, bench.now);
                 }
-                Step::Count(active) => {
-                    let counts: Vec<(u8, u32)> = (1..6).map(|last| (last, active)).collect();
-                    bench.count(&counts);
-                }
+                Step::Count(active) => bench.count_held(active),
                 Step::Pass(seconds) => {
                     bench.now += Duration::from_secs(seconds);
                     bench.control.handle_timeout(bench.now);
@@ -613,5 +675,19 @@ proptest! {
             prop_assert_eq!(&bench.plane, &desired);
             bench.control.take_reports();
         }
+        // Once nothing happens any more and connections have ended, nothing is done any more.
+        let mut quiet = 0;
+        for _ in 0..20 {
+            bench.now += Duration::from_secs(200);
+            bench.control.handle_timeout(bench.now);
+            bench.control.handle_snapshot(&bench.plane, bench.now);
+            let mut changes = bench.act();
+            bench.count_held(0);
+            changes += bench.act();
+            quiet = if changes == 0 { quiet + 1 } else { 0 };
+        }
+        prop_assert!(quiet > 10, "it never comes to rest: {:?}", bench.plane);
+        prop_assert!(!bench.control.wants_statistics(), "nobody waits for connections any more");
+        prop_assert_eq!(&bench.plane, &bench.control.desired());
     }
 }

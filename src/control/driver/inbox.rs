@@ -1,6 +1,6 @@
 //! The way in: state of which only the latest counts, kept until it is taken, and calls that want an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,13 +87,22 @@ pub struct Orders {
 }
 
 #[derive(Debug, Default)]
-struct Inbox(Mutex<State>);
+struct Inbox {
+    state: Mutex<State>,
+    /// By itself, for the election tells it and must not wait for those who hold the other.
+    sync: Mutex<SyncState>,
+}
+
+#[derive(Debug, Default)]
+struct SyncState {
+    wanted: Arc<[SyncDaemon]>,
+    new: bool,
+}
 
 /// Bounded by the configuration.
 #[derive(Debug, Default)]
 struct State {
     settings: Arc<Settings>,
-    sync: Arc<[SyncDaemon]>,
     /// What operators have said, for a driver that starts anew.
     administrations: BTreeMap<ServerKey, Administration>,
     news: News,
@@ -124,26 +133,25 @@ pub fn orders() -> (Handle, Orders) {
 impl Handle {
     /// Goes over to other settings.
     pub fn configure(&self, settings: Settings) {
+        let named: BTreeSet<ServerKey> = settings
+            .services
+            .iter()
+            .flat_map(|service| service.servers.iter().map(|server| (Arc::clone(&service.name), server.id)))
+            .collect();
         let settings = Arc::new(settings);
         let mut state = self.inbox.lock();
-        let named = |key: &ServerKey| {
-            let service = settings.services.iter().find(|service| service.name == key.0);
-            service.is_some_and(|service| service.servers.iter().any(|server| server.id == key.1))
-        };
-        state.administrations.retain(|key, _| named(key));
-        state.settings = Arc::clone(&settings);
-        state.news.settings = Some(settings);
+        state.administrations.retain(|key, _| named.contains(key));
+        let old = std::mem::replace(&mut state.settings, Arc::clone(&settings));
+        let missed = state.news.settings.replace(settings);
         drop(state);
+        // Large ones take their time to go.
+        drop((old, missed));
         self.wake();
     }
 
     /// The connection sync daemons that are to run, at most one of each role.
     pub fn sync(&self, daemons: Vec<SyncDaemon>) {
-        let daemons: Arc<[SyncDaemon]> = daemons.into();
-        let mut state = self.inbox.lock();
-        state.sync = Arc::clone(&daemons);
-        state.news.sync = Some(daemons);
-        drop(state);
+        *self.inbox.lock_sync() = SyncState { wanted: daemons.into(), new: true };
         self.wake();
     }
 
@@ -186,14 +194,18 @@ impl Handle {
 
 impl Orders {
     pub(super) fn take(&self) -> News {
-        std::mem::take(&mut self.inbox.lock().news)
+        let mut news = std::mem::take(&mut self.inbox.lock().news);
+        let mut sync = self.inbox.lock_sync();
+        news.sync = std::mem::take(&mut sync.new).then(|| Arc::clone(&sync.wanted));
+        news
     }
 
     /// Everything anew for a driver that knows nothing. Health has to be told again by whoever knows it.
     pub(super) fn begin(&self) {
         let mut state = self.inbox.lock();
         state.news.settings = Some(Arc::clone(&state.settings));
-        state.news.sync = Some(Arc::clone(&state.sync));
+        drop(state);
+        self.inbox.lock_sync().new = true;
     }
 
     /// Tells a driver that starts anew what operators have said.
@@ -217,6 +229,10 @@ impl Orders {
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every state of it is a valid one, whatever a panicking holder left.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_sync(&self) -> MutexGuard<'_, SyncState> {
+        self.sync.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -66,6 +66,7 @@ fn tell(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Report(report) => tell_report(shared, report),
         Notice::Refused(refusal) => tracing::error!("IPVS refuses: {refusal}"),
+        Notice::TimeoutsRefused(why) => tracing::error!("lvs_timeouts: {why}"),
         Notice::SyncRefused(why) => tracing::error!("lvs_sync_daemon: {why}"),
         Notice::PlaneFailed(error) => {
             tracing::error!("no virtual server can be programmed, trying again: {}", chain(&error));
