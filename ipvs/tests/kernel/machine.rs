@@ -22,13 +22,18 @@ use nix::unistd::{Pid, geteuid};
 /// Set where the ignored cases may run: they change the IPVS table of the kernel they find themselves in.
 const INSIDE: &str = "BUOY_TESTS_INSIDE_IPVS_KERNEL";
 const MODULES: &str = "/usr/lib/uml/modules";
-/// The kernel is up in 3 s where nothing else runs.
+/// For the cases of one kernel, which is up in 3 s where nothing else runs.
 const LIMIT: Duration = Duration::from_secs(300);
 const STATUS: &str = "buoy-tests: exit status ";
 
+/// Whether this program was started by [`run`].
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// For each case: whether it is where it may do what it does.
 pub(crate) fn inside() -> bool {
-    let inside = std::env::var_os(INSIDE).is_some();
+    let inside = is_inside();
     if !inside {
         eprintln!(
             "skipped: this case changes the table of the kernel; another test runs it in one of its own"
@@ -40,13 +45,18 @@ pub(crate) fn inside() -> bool {
 /// Runs the ignored cases of this program whose names contain one of `filters`, where IPVS is. `boot_options` are for
 /// user-mode Linux alone; the host's kernel is not asked where there are any.
 pub(crate) fn run_cases(filters: &[&str], boot_options: &str) {
-    let program = std::env::current_exe().unwrap();
     let mut arguments = vec!["--ignored", "--test-threads=1", "--nocapture"];
     arguments.extend(filters);
+    run(&arguments, boot_options, LIMIT);
+}
+
+/// Runs this program with `arguments` where IPVS is, in user-mode Linux no longer than `limit`.
+pub(crate) fn run(arguments: &[&str], boot_options: &str, limit: Duration) {
+    let program = std::env::current_exe().unwrap();
     if boot_options.is_empty() && host_has_ipvs() {
-        run_in_namespace(&program, &arguments);
+        run_in_namespace(&program, arguments);
     } else {
-        run_in_user_mode_linux(&program, &arguments, boot_options);
+        run_in_user_mode_linux(&program, arguments, boot_options, limit);
     }
 }
 
@@ -72,7 +82,7 @@ fn run_in_namespace(program: &Path, arguments: &[&str]) {
     assert!(status.success(), "the cases in a network namespace of this kernel: {status}");
 }
 
-fn run_in_user_mode_linux(program: &Path, arguments: &[&str], boot_options: &str) {
+fn run_in_user_mode_linux(program: &Path, arguments: &[&str], boot_options: &str, limit: Duration) {
     let Some(release) = modules_release() else {
         let message = "neither this kernel nor a package `user-mode-linux` has IPVS";
         assert!(std::env::var_os("BUOY_TESTS_REQUIRE_PEERS").is_none(), "{message}");
@@ -92,7 +102,7 @@ fn run_in_user_mode_linux(program: &Path, arguments: &[&str], boot_options: &str
         // The kernel's processes are ours to end, all at once.
         .process_group(0);
     let kernel = Kernel(command.spawn().expect("linux.uml starts"));
-    let output = kernel.finish();
+    let output = kernel.finish(limit);
     assert!(!output.contains("running 0 tests"), "no case is called like {arguments:?}");
     let status = output.lines().find_map(|line| line.trim().strip_prefix(STATUS));
     assert_eq!(status, Some("0"), "the cases in user-mode Linux; what it said is above");
@@ -158,7 +168,7 @@ struct Kernel(Child);
 
 impl Kernel {
     /// Passes through what it says until it halts; kills it when that takes too long.
-    fn finish(mut self) -> String {
+    fn finish(mut self, limit: Duration) -> String {
         let mut console = self.0.stdout.take().unwrap();
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
@@ -171,7 +181,7 @@ impl Kernel {
         });
         let begin = Instant::now();
         while self.0.try_wait().unwrap().is_none() {
-            assert!(begin.elapsed() < LIMIT, "user-mode Linux still runs after {LIMIT:?}");
+            assert!(begin.elapsed() < limit, "user-mode Linux still runs after {limit:?}");
             thread::sleep(Duration::from_millis(20));
         }
         reader.join().unwrap()
