@@ -9,7 +9,8 @@ use buoy::lab::Host;
 use buoy::lab::capture::{Capture, Direction};
 
 use crate::Effort;
-use crate::contestant::{Contestant, Contestants, GLOBAL, Instance, Pair, wait_until};
+use crate::contestant::{Contestant, Contestants, Pair, wait_until};
+use crate::instance::{GLOBAL, Instance, start};
 use crate::report::{Report, Target};
 use crate::sample::Sample;
 
@@ -59,7 +60,7 @@ fn become_master(contestant: &Contestant) -> Result<Observed> {
     let instance =
         Instance { interface: "eth0", vrid: 51, priority: 200, interval: INTERVAL, address, excluded };
     instance.write(&mut configuration);
-    let _process = contestant.start(&host, &configuration)?;
+    let _process = start(contestant, &host, &configuration)?;
     let announced = || {
         let mut first: BTreeMap<IpAddr, SystemTime> = BTreeMap::new();
         for frame in capture.frames() {

@@ -10,10 +10,11 @@ use buoy::lab::capture::{Capture, Takeover};
 use buoy::lab::{Host, Process};
 
 use crate::Effort;
-use crate::contestant::{Contestant, Contestants, GLOBAL, Instance, Pair, wait_until};
+use crate::contestant::{Contestant, Contestants, Pair, wait_until};
+use crate::instance::{GLOBAL, Instance, start};
 use crate::report::{Report, Target};
 use crate::sample::Sample;
-use crate::usage::{self, Memory, Meter};
+use crate::usage::{self, Memory, Meter, Spent, mib};
 
 const LINKS: u8 = 4;
 const ROUTERS_PER_LINK: u8 = 250;
@@ -84,10 +85,10 @@ impl Crowd {
             backup.add_address(&interface, format!("10.{link}.0.2/16").parse()?)?;
         }
         let limit = Duration::from_secs(60);
-        let stronger = contestant.start(master, &configuration(200, interval))?;
+        let stronger = start(contestant, master, &configuration(200, interval))?;
         let all_up = || Ok(vips_held(master)? == usize::from(LINKS) * usize::from(ROUTERS_PER_LINK));
         wait_until("the master has all addresses", limit, Duration::from_millis(200), all_up)?;
-        let weaker = contestant.start(backup, &configuration(100, interval))?;
+        let weaker = start(contestant, backup, &configuration(100, interval))?;
         // Longer than a backup waits for a master that is not there.
         sleep(interval * 5 + Duration::from_secs(1));
         ensure!(vips_held(backup)? == 0, "the weaker {} leaves the stronger alone", contestant.name);
@@ -100,8 +101,8 @@ impl Crowd {
         let begin = [Meter::read(&stronger)?, Meter::read(&weaker)?];
         sleep(length);
         let percent = [
-            Meter::read(&stronger)?.percent_since(&begin[0]),
-            Meter::read(&weaker)?.percent_since(&begin[1]),
+            percent(Meter::read(&stronger)?.since(&begin[0])),
+            percent(Meter::read(&weaker)?.since(&begin[1])),
         ];
         let memory = [usage::memory(&stronger)?, usage::memory(&weaker)?];
 
@@ -176,7 +177,7 @@ fn vip(link: u8, vrid: u8) -> String {
     format!("10.{link}.1.{vrid}")
 }
 
-#[expect(clippy::cast_precision_loss, reason = "memory of a process is far below 2^52 bytes")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
+/// Of one processor.
+fn percent(Spent { used, elapsed }: Spent) -> f64 {
+    100.0 * used.as_secs_f64() / elapsed.as_secs_f64()
 }

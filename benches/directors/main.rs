@@ -14,13 +14,19 @@
 
 mod addresses;
 mod check;
+#[path = "../side_by_side/contestant.rs"]
 mod contestant;
 mod crowd;
+mod instance;
+#[path = "../side_by_side/machine.rs"]
 mod machine;
+#[path = "../side_by_side/report.rs"]
 mod report;
+#[path = "../side_by_side/sample.rs"]
 mod sample;
 mod stop;
 mod takeover;
+#[path = "../side_by_side/usage.rs"]
 mod usage;
 
 use std::path::PathBuf;

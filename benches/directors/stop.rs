@@ -10,7 +10,8 @@ use buoy::lab::{Host, Switch};
 use nix::sys::signal::Signal;
 
 use crate::Effort;
-use crate::contestant::{Contestant, Contestants, GLOBAL, Instance, Pair, wait_until};
+use crate::contestant::{Contestant, Contestants, Pair, wait_until};
+use crate::instance::{GLOBAL, Instance, start};
 use crate::report::{Report, Target};
 use crate::sample::Sample;
 
@@ -56,8 +57,8 @@ fn stop(contestant: &Contestant) -> Result<Gaps> {
     let master = host(&switch, "master", "192.0.2.1/24")?;
     let backup = host(&switch, "backup", "192.0.2.2/24")?;
     let _echoes = [Echo::start(&master, ECHO_PORT)?, Echo::start(&backup, ECHO_PORT)?];
-    let mut stopping = contestant.start(&master, &configuration(200))?;
-    let _staying = contestant.start(&backup, &configuration(100))?;
+    let mut stopping = start(contestant, &master, &configuration(200))?;
+    let _staying = start(contestant, &backup, &configuration(100))?;
     let alone = || Ok(master.holds(VIP)? && !backup.holds(VIP)?);
     let pause = Duration::from_millis(10);
     wait_until("the stronger director has the address", Duration::from_secs(20), pause, alone)?;

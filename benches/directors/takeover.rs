@@ -14,7 +14,8 @@ use buoy_vrrp::{
 };
 
 use crate::Effort;
-use crate::contestant::{Contestant, Contestants, GLOBAL, Instance, Pair};
+use crate::contestant::{Contestant, Contestants, Pair};
+use crate::instance::{GLOBAL, Instance, start};
 use crate::report::{Report, Target};
 use crate::sample::Sample;
 
@@ -81,7 +82,7 @@ impl Duel {
         let words = AdvertisementFrame::new(&settings, "192.0.2.1".parse()?, MULTICAST_V4.into())?;
         let capture = Capture::start(&backup, "eth0")?;
         let started = SystemTime::now();
-        let process = contestant.start(&backup, &configuration)?;
+        let process = start(contestant, &backup, &configuration)?;
         capture
             .wait_for(started, Duration::from_secs(20), |frame| frame.announcement().is_some())
             .with_context(|| format!("{} alone on its cable does not become master", contestant.name))?;

@@ -1,13 +1,12 @@
-//! The two programs, and how to run one on a host of the laboratory.
+//! The two programs.
 
 use std::cell::Cell;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use buoy::lab::{Host, Process, Program};
+use buoy::lab::Program;
 
 pub(crate) struct Contestants {
     pub(crate) buoy: Contestant,
@@ -50,6 +49,11 @@ pub(crate) struct Contestant {
     runs: Cell<u32>,
 }
 
+/// Where one run of a program has its files.
+pub(crate) struct Run {
+    pub(crate) folder: PathBuf,
+}
+
 impl Contestant {
     pub(crate) fn new(name: &'static str, program: Program, folder: &Path) -> Self {
         Self { name, program, folder: folder.join(name), runs: Cell::new(0) }
@@ -61,46 +65,19 @@ impl Contestant {
         }
     }
 
-    /// Starts the program on `host`.
-    pub(crate) fn start(&self, host: &Host, configuration: &str) -> Result<Process> {
+    /// A folder for another run, with its configuration in it.
+    pub(crate) fn prepare(&self, configuration: &str) -> Result<Run> {
         self.runs.set(self.runs.get() + 1);
-        let folder = self.folder.join(self.runs.get().to_string());
-        fs::create_dir_all(&folder).context("making a folder")?;
-        let file = folder.join("director.conf");
-        fs::write(&file, configuration).context("writing a configuration")?;
-        host.spawn(self.program.command(&file, &folder, host.name()))
+        let run = Run { folder: self.folder.join(self.runs.get().to_string()) };
+        fs::create_dir_all(&run.folder).context("making a folder")?;
+        fs::write(run.configuration(), configuration).context("writing a configuration")?;
+        Ok(run)
     }
 }
 
-/// One `vrrp_instance` of a configuration for version 3.
-pub(crate) struct Instance<'a> {
-    pub(crate) interface: &'a str,
-    pub(crate) vrid: u8,
-    pub(crate) priority: u8,
-    pub(crate) interval: Duration,
-    pub(crate) address: &'a str,
-    pub(crate) excluded: &'a [String],
-}
-
-pub(crate) const GLOBAL: &str = "global_defs {\n    vrrp_version 3\n}\n";
-
-impl Instance<'_> {
-    pub(crate) fn write(&self, configuration: &mut String) {
-        let Self { interface, vrid, priority, interval, address, excluded } = self;
-        let interval = interval.as_secs_f64();
-        // Writing to a string cannot fail.
-        write!(
-            configuration,
-            "vrrp_instance {interface}_{vrid} {{\n    state BACKUP\n    interface {interface}\n    \
-             virtual_router_id {vrid}\n    priority {priority}\n    advert_int {interval}\n    \
-             virtual_ipaddress {{\n        {address}\n    }}\n"
-        )
-        .ok();
-        if !excluded.is_empty() {
-            let excluded = excluded.join("\n        ");
-            write!(configuration, "    virtual_ipaddress_excluded {{\n        {excluded}\n    }}\n").ok();
-        }
-        configuration.push_str("}\n");
+impl Run {
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.join("director.conf")
     }
 }
 

@@ -53,11 +53,22 @@ impl Meter {
         Ok(Self { at, used })
     }
 
-    /// Per cent of one processor since `earlier`.
-    pub(crate) fn percent_since(&self, earlier: &Self) -> f64 {
-        let used = self.used.saturating_sub(earlier.used);
-        100.0 * used.as_secs_f64() / (self.at - earlier.at).as_secs_f64()
+    pub(crate) fn since(&self, earlier: &Self) -> Spent {
+        Spent { used: self.used.saturating_sub(earlier.used), elapsed: self.at - earlier.at }
     }
+}
+
+/// Between two looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    /// Processor time of all threads.
+    pub(crate) used: Duration,
+    pub(crate) elapsed: Duration,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory of a process is far below 2^52 bytes")]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The process and its descendants.
