@@ -127,6 +127,8 @@ fn hastened(text: &str, alive: &Path) -> String {
         Some("misc_path") => format!("misc_path \"/usr/bin/test -e {}\"\n", alive.display()),
         // Buoy's own: it would keep the last good servers when all seem to be dead.
         Some("panic_threshold") => String::new(),
+        // Of a virtual address; the servers beside it are in the world.
+        Some(address) if address.ends_with("/24") => format!("{}\n", address.replace("/24", "/32")),
         _ => format!("{line}\n"),
     };
     text.lines().map(line).collect()
