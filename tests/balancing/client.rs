@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use buoy::lab::{Host, Switch};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::site::{back_address, back_address6};
+use crate::site::{SOON, back_address, back_address6, wait_until};
 
 /// An answer that takes longer is none. TCP sends a lost SYN again after 1 s and 3 s.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -216,8 +216,15 @@ impl Load {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits for so many more answers, failures included.
+    #[track_caller]
+    pub(crate) fn wait_for_answers(&self, count: usize) {
+        let before = self.count();
+        wait_until(SOON, || self.count() >= before + count, || format!("{count} more answers"));
     }
 
     /// Ends it; everything that was answered, in the order asked.

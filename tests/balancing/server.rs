@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
+use crate::world::BODY;
+
 /// Of every server, and of every virtual server that does not translate ports.
 pub(crate) const PORT: u16 = 7000;
 
@@ -44,7 +46,7 @@ struct Running {
 impl Server {
     /// A server whose program does not run yet.
     pub(crate) fn new(name: &str, host: Host, address: IpAddr, address6: IpAddr) -> Self {
-        let page = Page { status: 200, body: "in order".to_owned() };
+        let page = Page { status: 200, body: BODY.to_owned() };
         Self {
             name: name.to_owned(),
             host,

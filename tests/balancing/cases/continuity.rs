@@ -51,11 +51,6 @@ fn running(program: Program) -> (Site, Director) {
     (site, director)
 }
 
-fn wait_for_answers(load: &Load, count: usize) {
-    let before = load.count();
-    wait_until(SOON, || load.count() >= before + count, || format!("{count} more answers"));
-}
-
 #[track_caller]
 fn assert_none_failed(load: Load, director: &Director) -> usize {
     let answers = load.end();
@@ -67,7 +62,7 @@ fn assert_none_failed(load: Load, director: &Director) -> usize {
 fn no_question_fails_while_the_file_is_read_again(program: Program) {
     let (site, mut director) = running(program);
     let load = site.client.load(to());
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     let first = real(&site.servers[0]);
     for weight in [5, 1, 9, 2, 7, 1] {
         director.reload(&configuration(&site, weight));
@@ -75,7 +70,7 @@ fn no_question_fails_while_the_file_is_read_again(program: Program) {
         director.wait_for_table(SOON, "the new weight", |table| {
             table.server(&tcp(to()), &first).is_some_and(|server| server.weight == wanted)
         });
-        wait_for_answers(&load, 20);
+        load.wait_for_answers(20);
     }
     let asked = assert_none_failed(load, &director);
     eprintln!("6 reloads: none of {asked} questions failed");
@@ -84,15 +79,15 @@ fn no_question_fails_while_the_file_is_read_again(program: Program) {
 fn no_question_fails_over_a_kill_and_a_restart(program: Program) {
     let (mut site, mut director) = running(program);
     let load = site.client.load(to());
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     for _ in 0..2 {
         director.kill();
-        wait_for_answers(&load, 60);
+        load.wait_for_answers(60);
         director.start_again();
         let begun = Instant::now();
         director.wait_until_it_runs();
         eprintln!("running {:?} after the start", begun.elapsed());
-        wait_for_answers(&load, 60);
+        load.wait_for_answers(60);
     }
     let asked = assert_none_failed(load, &director);
     eprintln!("2 kills: none of {asked} questions failed");
@@ -105,12 +100,12 @@ fn no_question_fails_over_a_kill_and_a_restart(program: Program) {
 fn no_question_fails_while_servers_come_and_go_by_reloads() {
     let (site, mut director) = running(buoy());
     let load = site.client.load(to());
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     for count in [2, 3, 1, 3] {
         let servers = &site.servers[..count];
         director.reload(&configuration_at(to().ip(), servers, 1));
         director.wait_for_servers(tcp(to()), &servers.iter().collect::<Vec<_>>(), SOON);
-        wait_for_answers(&load, 20);
+        load.wait_for_answers(20);
     }
     let asked = assert_none_failed(load, &director);
     eprintln!("2 servers left and came back: none of {asked} questions failed");
@@ -130,12 +125,12 @@ fn no_question_fails_over_a_kill_of_the_master_of_the_address() {
     director.wait_for_servers(tcp(to), &all, SOON);
     director.wait_for_log("-> MASTER");
     let load = site.client.load(to);
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     director.kill();
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     director.start_again();
     director.wait_for_log("-> MASTER");
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     let answers = load.end();
     let longest = answers.iter().map(|answer| answer.answered - answer.asked).max().expect("answers");
     let failed = failures(&answers);

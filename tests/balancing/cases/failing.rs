@@ -9,6 +9,7 @@ use crate::client::{Answer, Load, failures, tally_of};
 use crate::director::{Director, real, serving, tcp, udp, virtual_server};
 use crate::server::PORT;
 use crate::site::{SOON, Site, Way, tc, wait_until};
+use crate::world::{BODY, DIGEST};
 
 with_both_programs!(
     a_server_that_dies_leaves_and_comes_back,
@@ -39,11 +40,6 @@ fn checked(program: Program, check: &str) -> (Site, Director, SocketAddr) {
 
 const CONNECT: &str = "TCP_CHECK {\n connect_timeout 1\n }";
 
-fn wait_for_answers(load: &Load, count: usize) {
-    let before = load.count();
-    wait_until(SOON, || load.count() >= before + count, || format!("{count} more answers"));
-}
-
 /// Everything asked since then was answered.
 #[track_caller]
 fn assert_all_answered_since(answers: &[Answer], since: Instant, director: &Director) {
@@ -61,17 +57,17 @@ fn assert_all_answered_since(answers: &[Answer], since: Instant, director: &Dire
 fn a_server_that_dies_leaves_and_comes_back(program: Program) {
     let (mut site, mut director, to) = checked(program, CONNECT);
     let load = site.client.load(to);
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     site.server("a").kill();
     let left = [&site.servers[1], &site.servers[2]];
     let took = director.wait_for_servers(tcp(to), &left, SOON);
     let known = Instant::now();
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     site.server("a").start();
     let all: Vec<_> = site.servers.iter().collect();
     let returned = director.wait_for_servers(tcp(to), &all, SOON);
     let back = Instant::now();
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     let answers = load.end();
     assert_all_answered_since(&answers, known, &director);
     let since: Vec<Answer> = answers.iter().filter(|answer| answer.asked >= back).cloned().collect();
@@ -89,14 +85,14 @@ fn a_server_that_flaps_harms_nobody_else(program: Program) {
     let load = site.client.load(to);
     for _ in 0..6 {
         site.server("a").kill();
-        wait_for_answers(&load, 20);
+        load.wait_for_answers(20);
         site.server("a").start();
-        wait_for_answers(&load, 20);
+        load.wait_for_answers(20);
     }
     let all: Vec<_> = site.servers.iter().collect();
     director.wait_for_servers(tcp(to), &all, SOON);
     let settled = Instant::now();
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     let answers = load.end();
     assert_all_answered_since(&answers, settled, &director);
     let failed = failures(&answers).len();
@@ -112,13 +108,13 @@ fn a_server_that_flaps_harms_nobody_else(program: Program) {
 fn a_server_that_drops_syns_leaves(program: Program) {
     let (mut site, mut director, to) = checked(program, CONNECT);
     let load = site.client.load(to);
-    wait_for_answers(&load, 30);
+    load.wait_for_answers(30);
     let syn = format!("protocol ip flower ip_proto tcp dst_port {PORT} tcp_flags 0x2/0x12 action drop");
     tc(&site.server("a").host, &format!("qdisc add dev eth0 clsact\nfilter add dev eth0 ingress {syn}\n"));
     let left = [&site.servers[1], &site.servers[2]];
     let took = director.wait_for_servers(tcp(to), &left, SOON);
     let known = Instant::now();
-    wait_for_answers(&load, 60);
+    load.wait_for_answers(60);
     tc(&site.server("a").host, "qdisc del dev eth0 clsact\n");
     let all: Vec<_> = site.servers.iter().collect();
     let returned = director.wait_for_servers(tcp(to), &all, SOON);
@@ -133,13 +129,11 @@ fn a_server_that_drops_syns_leaves(program: Program) {
 }
 
 fn a_server_with_wrong_content_leaves(program: Program) {
-    /// Of `in order`: `printf 'in order' | md5sum`.
-    const DIGEST: &str = "c65530c55229fab2e3af0bc9fb1ed124";
     let check = format!(
         "HTTP_GET {{\n url {{\n path /\n status_code 200\n digest {DIGEST}\n }}\n connect_timeout 1\n }}"
     );
     let (mut site, mut director, to) = checked(program, &check);
-    for (status, body, reason) in [(503, "in order", "503"), (200, "out of order", "digest")] {
+    for (status, body, reason) in [(503, BODY, "503"), (200, "out of order", "digest")] {
         site.server("b").serve(status, body);
         let left = [&site.servers[0], &site.servers[2]];
         let took = director.wait_for_servers(tcp(to), &left, SOON);
@@ -147,7 +141,7 @@ fn a_server_with_wrong_content_leaves(program: Program) {
         if director.is_buoy() {
             director.wait_for_log(reason);
         }
-        site.server("b").serve(200, "in order");
+        site.server("b").serve(200, BODY);
         let all: Vec<_> = site.servers.iter().collect();
         director.wait_for_servers(tcp(to), &all, SOON);
     }
