@@ -23,6 +23,9 @@ const WEB: [u16; 5] = [80, 443, 444, 1358, 8080];
 const MAIL: [u16; 2] = [25, 587];
 const DATAGRAMS: u16 = 1358;
 
+/// A client that says nothing for so long is left.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A host that has every address and answers on many ports, or is unreachable as a whole.
 pub(crate) struct World {
     host: Host,
@@ -104,14 +107,15 @@ fn listen() {
     }
 }
 
-fn accept(port: u16, talk: impl Fn(TcpStream) -> std::io::Result<()> + Send + 'static) {
+/// Every client has a thread: nobody waits for a slow one.
+fn accept(port: u16, talk: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'static) {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a free port");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // One after the other: whoever says nothing is soon left.
-            stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
+            stream.set_read_timeout(Some(SILENCE)).expect("a limit");
+            let talk = talk.clone();
             // A client that only connects is gone by now.
-            talk(stream).unwrap_or_default();
+            thread::spawn(move || talk(stream).unwrap_or_default());
         }
     });
 }
@@ -145,11 +149,22 @@ fn page(stream: impl Read + Write) -> std::io::Result<()> {
     stream.get_mut().flush()
 }
 
+/// Greets checks, and takes what is mailed to it.
 fn mail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"220 here\r\n")?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut in_text = false;
     while let Some(line) = lines.next().transpose()? {
-        let answer = if line.starts_with("QUIT") { "221 bye\r\n" } else { "250 yes\r\n" };
+        in_text &= line != ".";
+        if in_text {
+            continue;
+        }
+        in_text = line == "DATA";
+        let answer = match line.as_str() {
+            "DATA" => "354 go on\r\n",
+            "QUIT" => "221 bye\r\n",
+            _ => "250 yes\r\n",
+        };
         stream.write_all(answer.as_bytes())?;
     }
     Ok(())
