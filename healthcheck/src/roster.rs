@@ -348,6 +348,7 @@ impl Shared {
 
     fn take(&mut self, outcome: Outcome, now: Instant) -> Change {
         let CheckSettings { probe, cadence } = &*self.settings;
+        let failures = self.verdict.failures();
         let Decision { transition, first, learnt, wait } =
             self.verdict.handle_outcome(&outcome, cadence, probe.parts());
         if transition.is_some() {
@@ -356,7 +357,13 @@ impl Shared {
         }
         let failed = matches!(outcome, Outcome::Down(_));
         let known = self.last.as_ref().is_some_and(|(last, _)| tells_the_same(last, &outcome));
-        let tell = transition.is_some() || first || learnt || !known || failed && cadence.report_all_failures;
+        let counted = self.verdict.failures() != failures;
+        let tell = transition.is_some()
+            || first
+            || learnt
+            || counted
+            || !known
+            || failed && cadence.report_all_failures;
         self.last = Some((outcome, now));
         Change { transition, wait, tell }
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::checker::tcp::TcpCheck;
 use crate::deadline::Deadlines;
-use crate::outcome::{Findings, Reason};
+use crate::outcome::{Findings, Reason, Trouble};
 use crate::target::Target;
 
 const SEC: Duration = Duration::from_secs(1);
@@ -99,6 +99,28 @@ fn only_news_is_reported() {
     assert_eq!(play.reports(), []);
     play.answer(Outcome::Down(Reason::ReplyDiffers { at: 0 }));
     assert_eq!(play.reports(), [(1, Health::Down, true)], "another reason");
+}
+
+#[test]
+fn each_failure_that_counts_against_a_server_is_reported_and_health_is_silent() {
+    let mut play = Play::new();
+    let mut settings = settings(80);
+    settings.cadence.retry = 3;
+    play.add(ONE, settings);
+    play.answer(up());
+    play.reports();
+    let mut counted = |outcome| {
+        play.answer(outcome);
+        std::iter::from_fn(|| play.roster.poll_report()).map(|r| r.failures).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(up()), []);
+    assert_eq!(counted(down()), [1]);
+    assert_eq!(counted(down()), [2], "for the same reason");
+    assert_eq!(counted(down()), [3]);
+    assert_eq!(counted(up()), [0]);
+    assert_eq!(counted(up()), []);
+    assert_eq!(counted(Outcome::Undecided(Trouble::NothingKnown)), [0], "a trouble that was not known");
+    assert_eq!(counted(Outcome::Undecided(Trouble::NothingKnown)), []);
 }
 
 #[test]
