@@ -25,8 +25,18 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Check {
     server: ServerKey,
-    /// `None` until a result has decided.
+    settings: CheckSettings,
+    /// The last one, decided or not.
     report: Option<Report>,
+}
+
+/// What follows from other checks than before.
+#[derive(Debug, Default)]
+pub struct Reconfigured {
+    /// What the checkers are to do.
+    pub commands: Vec<Command>,
+    /// What is known of the servers that have other checks now: one that failed may be gone.
+    pub health: Vec<(ServerKey, Health)>,
 }
 
 impl Ledger {
@@ -34,38 +44,76 @@ impl Ledger {
         Self::default()
     }
 
-    /// Takes over the checks that there are to be. What stays in its place keeps what is believed of it; equal settings
-    /// change nothing.
+    /// Takes over the checks that there are to be. What is asked as before keeps what is believed of it, wherever it
+    /// stands now; what was changed in its place keeps its health until its first result.
     pub fn configure(
         &mut self,
         wanted: impl IntoIterator<Item = (ServerKey, Vec<CheckSettings>)>,
-    ) -> Vec<Command> {
+    ) -> Reconfigured {
         let mut commands = Vec::new();
+        let mut changed = Vec::new();
         let mut old = std::mem::take(&mut self.servers);
         for (server, settings) in wanted {
-            let mut ids = old.remove(&server).unwrap_or_default();
-            for surplus in ids.drain(settings.len().min(ids.len())..) {
-                self.remove(surplus, &mut commands);
+            let before = old.remove(&server).unwrap_or_default();
+            let kept = self.matched(&before, &settings);
+            for surplus in before.iter().filter(|id| !kept.contains(&Some(**id))) {
+                self.remove(*surplus, &mut commands);
             }
-            for (place, settings) in settings.into_iter().enumerate() {
-                let id = match ids.get(place) {
-                    Some(id) => *id,
-                    None => {
-                        let id = CheckId(self.next);
-                        self.next += 1;
-                        self.checks.insert(id, Check { server: server.clone(), report: None });
-                        ids.push(id);
-                        id
-                    }
-                };
+            let asked_before = |(id, settings): (&Option<CheckId>, &CheckSettings)| {
+                id.and_then(|id| self.checks.get(&id)).is_some_and(|check| check.settings == *settings)
+            };
+            if before.len() != settings.len() || !kept.iter().zip(&settings).all(asked_before) {
+                changed.push(server.clone());
+            }
+            let mut ids = Vec::with_capacity(settings.len());
+            for (kept, settings) in kept.into_iter().zip(settings) {
+                let id = self.put(kept, &server, settings.clone());
                 commands.push(Command::Replace { id, settings: Box::new(settings) });
+                ids.push(id);
             }
             self.servers.insert(server, ids);
         }
         for id in old.into_values().flatten() {
             self.remove(id, &mut commands);
         }
-        commands
+        let health = changed.into_iter().filter_map(|server| Some((server.clone(), self.health(&server)?)));
+        let health = health.collect();
+        Reconfigured { commands, health }
+    }
+
+    /// Which of the checks of a server each of its new settings is for: the one with equal settings, else the one in the
+    /// same place, if no other setting has it.
+    fn matched(&self, before: &[CheckId], settings: &[CheckSettings]) -> Vec<Option<CheckId>> {
+        let mut free: Vec<Option<CheckId>> = before.iter().copied().map(Some).collect();
+        let equal = |id: &Option<CheckId>, settings: &CheckSettings| {
+            id.and_then(|id| self.checks.get(&id)).is_some_and(|check| check.settings == *settings)
+        };
+        let mut matched: Vec<Option<CheckId>> = settings
+            .iter()
+            .map(|settings| free.iter_mut().find(|id| equal(id, settings)).and_then(Option::take))
+            .collect();
+        for (matched, in_place) in matched.iter_mut().zip(free) {
+            *matched = matched.or(in_place);
+        }
+        matched
+    }
+
+    /// Notes settings for a check that there is, or for a new one.
+    fn put(&mut self, kept: Option<CheckId>, server: &ServerKey, settings: CheckSettings) -> CheckId {
+        if let Some((id, check)) = kept.and_then(|id| Some((id, self.checks.get_mut(&id)?))) {
+            if check.settings.probe != settings.probe
+                && let Some(report) = &mut check.report
+            {
+                // As the checkers have it: another question keeps the health, but nothing has decided it.
+                report.decided = false;
+            }
+            check.settings = settings;
+            return id;
+        }
+        let id = CheckId(self.next);
+        self.next += 1;
+        self.checks.insert(id, Check { server: server.clone(), settings, report: None });
+        id
     }
 
     fn remove(&mut self, id: CheckId, commands: &mut Vec<Command>) {
@@ -88,32 +136,45 @@ impl Ledger {
         self.servers.keys().filter_map(|server| Some((server.clone(), self.health(server)?)))
     }
 
-    /// What a report makes of its server. `None` while that cannot be told: a check without a result says nothing, unless
-    /// another one is down already.
+    /// What a report makes of its server. `None` while none of its checks has decided.
     pub fn handle_report(&mut self, report: Report) -> Option<(ServerKey, Health)> {
         let check = self.checks.get_mut(&report.id)?;
-        check.report = report.decided.then_some(report);
+        check.report = Some(report);
         let server = check.server.clone();
         self.health(&server).map(|health| (server, health))
     }
 
+    /// From the first check that has decided on, the others count as they began: one that never decides (an agent that is
+    /// not there, a trouble of this host) holds its server neither up nor down, except with `alpha`.
     fn health(&self, server: &ServerKey) -> Option<Health> {
-        let checks = self.servers.get(server)?.iter().filter_map(|id| self.checks.get(id));
-        let reports: Vec<Option<&Report>> = checks.map(|check| check.report.as_ref()).collect();
-        let known = || reports.iter().copied().flatten();
-        let advice = known().filter_map(|report| report.weight).collect();
-        let resting = known().any(|report| {
-            matches!(report.administrative, Some(Administrative::Drain | Administrative::Maintenance))
-        });
-        if let Some(failed) = known().find(|report| report.health == Belief::Down) {
-            return Some(Health { up: false, reason: words(failed), advice, resting });
-        }
-        if reports.iter().any(Option::is_none) {
-            return None;
-        }
+        let checks = || self.servers.get(server).into_iter().flatten().filter_map(|id| self.checks.get(id));
+        let reports = || checks().filter_map(|check| check.report.as_ref());
+        let decided = || reports().filter(|report| report.decided);
         // One that fails without being given up yet is what people want to read of.
-        let told = known().find(|report| report.failures > 0).or_else(|| known().next())?;
-        Some(Health { up: true, reason: words(told), advice, resting })
+        let told = decided().find(|report| report.failures > 0).or_else(|| decided().next())?;
+        let failed = decided()
+            .find(|report| report.health == Belief::Down)
+            .map(words)
+            .or_else(|| checks().find(|check| check.belief() == Belief::Down).map(Check::words));
+        Some(Health {
+            up: failed.is_none(),
+            reason: failed.unwrap_or_else(|| words(told)),
+            advice: reports().filter_map(|report| report.weight).collect(),
+            resting: reports().any(|report| {
+                matches!(report.administrative, Some(Administrative::Drain | Administrative::Maintenance))
+            }),
+        })
+    }
+}
+
+impl Check {
+    fn belief(&self) -> Belief {
+        self.report.as_ref().map_or(self.settings.cadence.start, |report| report.health)
+    }
+
+    fn words(&self) -> Arc<str> {
+        let tried = self.report.as_ref().filter(|report| report.last.is_some());
+        tried.map_or_else(|| "not checked yet".into(), words)
     }
 }
 
@@ -130,7 +191,7 @@ fn words(report: &Report) -> Arc<str> {
 mod tests {
     use std::time::Instant;
 
-    use buoy_healthcheck::{Cadence, Findings, Outcome, Probe, Reason, WeightAdvice};
+    use buoy_healthcheck::{Cadence, Findings, Outcome, Probe, Reason, Trouble, WeightAdvice};
 
     use super::*;
 
@@ -142,11 +203,15 @@ mod tests {
         CheckSettings { probe: Probe::External(name.into()), cadence: Cadence::default() }
     }
 
-    fn configure(ledger: &mut Ledger, wanted: &[(u8, &[&str])]) -> Vec<String> {
+    fn reconfigure(ledger: &mut Ledger, wanted: &[(u8, &[&str])]) -> Reconfigured {
         let wanted = wanted
             .iter()
             .map(|(last, checks)| (server(*last), checks.iter().map(|name| check(name)).collect::<Vec<_>>()));
-        let commands = ledger.configure(wanted.collect::<Vec<_>>());
+        ledger.configure(wanted.collect::<Vec<_>>())
+    }
+
+    fn configure(ledger: &mut Ledger, wanted: &[(u8, &[&str])]) -> Vec<String> {
+        let commands = reconfigure(ledger, wanted).commands;
         let word = |command: &Command| match command {
             Command::Replace { id, .. } => format!("check {}", id.0),
             Command::Remove(id) => format!("drop {}", id.0),
@@ -172,6 +237,11 @@ mod tests {
         }
     }
 
+    fn undecided(id: u64, health: Belief) -> Report {
+        let outcome = Outcome::Undecided(Trouble::NothingKnown);
+        Report { decided: false, health, ..report(id, outcome) }
+    }
+
     fn up(id: u64) -> Report {
         report(id, Outcome::Up(Findings::default()))
     }
@@ -184,7 +254,7 @@ mod tests {
     fn a_server_is_up_when_all_its_checks_are_and_down_with_the_first_that_is() {
         let mut ledger = Ledger::new();
         assert_eq!(configure(&mut ledger, &[(1, &["a", "b"])]), ["check 0", "check 1"]);
-        assert_eq!(ledger.handle_report(up(0)), None, "the other one has not spoken");
+        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
         assert_eq!(ledger.handle_report(up(1)), Some((server(1), Health::up("up"))));
         assert_eq!(ledger.handle_report(down(1)), Some((server(1), Health::down("connection refused"))));
         assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::down("connection refused"))));
@@ -192,12 +262,37 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_decides_before_the_others_have_spoken_and_what_is_undecided_says_nothing() {
+    fn nothing_is_said_of_a_server_until_a_check_has_decided() {
         let mut ledger = Ledger::new();
         configure(&mut ledger, &[(1, &["a", "b"])]);
-        assert_eq!(ledger.handle_report(Report { decided: false, ..up(0) }), None);
-        assert_eq!(ledger.handle_report(down(1)), Some((server(1), Health::down("connection refused"))));
+        assert_eq!(ledger.handle_report(undecided(0, Belief::Up)), None);
+        assert_eq!(ledger.handle_report(undecided(1, Belief::Down)), None);
         assert_eq!(ledger.handle_report(up(9)), None, "a check that is no more");
+    }
+
+    #[test]
+    fn a_check_that_never_decides_holds_its_server_neither_up_nor_down() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["tcp", "agent"])]);
+        assert_eq!(ledger.handle_report(undecided(1, Belief::Up)), None);
+        for _ in 0..2 {
+            assert_eq!(ledger.handle_report(down(0)), Some((server(1), Health::down("connection refused"))));
+            assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
+        }
+    }
+
+    #[test]
+    fn with_alpha_each_check_has_to_succeed_before_its_server_is_up() {
+        let mut ledger = Ledger::new();
+        let alpha = |name| {
+            let cadence = Cadence { start: Belief::Down, ..Cadence::default() };
+            CheckSettings { cadence, ..check(name) }
+        };
+        ledger.configure([(server(1), vec![alpha("a"), alpha("b")])]);
+        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::down("not checked yet"))));
+        let trouble = Health::down(&Trouble::NothingKnown.to_string());
+        assert_eq!(ledger.handle_report(undecided(1, Belief::Down)), Some((server(1), trouble)));
+        assert_eq!(ledger.handle_report(up(1)), Some((server(1), Health::up("up"))));
     }
 
     #[test]
@@ -229,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_what_stays_in_its_place_and_drops_the_rest() {
+    fn a_reload_keeps_what_stays_and_drops_the_rest() {
         let mut ledger = Ledger::new();
         configure(&mut ledger, &[(1, &["a", "b"]), (2, &["a"])]);
         ledger.handle_report(up(0));
@@ -240,6 +335,42 @@ mod tests {
         assert_eq!(ledger.handle_report(down(2)), None);
         assert_eq!(ledger.handle_report(down(0)), Some((server(1), Health::down("connection refused"))));
         assert_eq!(configure(&mut ledger, &[(1, &["a", "c"])]), ["check 0", "check 4", "drop 3"]);
+    }
+
+    #[test]
+    fn a_check_that_moves_is_known_by_its_settings_and_one_that_changes_by_its_place() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["a", "b", "c"])]);
+        assert_eq!(configure(&mut ledger, &[(1, &["b", "c"])]), ["drop 0", "check 1", "check 2"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["c", "b"])]), ["check 2", "check 1"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["d", "b"])]), ["check 2", "check 1"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["drop 2", "check 1", "check 3"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["check 1", "check 3"]);
+    }
+
+    #[test]
+    fn a_server_is_back_when_its_failing_check_is_gone_and_others_are_not_told_anew() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["a", "b"]), (2, &["a"])]);
+        for report in [down(0), up(1), up(2)] {
+            ledger.handle_report(report);
+        }
+        let back = reconfigure(&mut ledger, &[(1, &["b"]), (2, &["a"]), (3, &["a"])]);
+        assert_eq!(back.health, [(server(1), Health::up("up"))]);
+        assert_eq!(reconfigure(&mut ledger, &[(1, &["b"]), (2, &["a"])]).health, []);
+    }
+
+    #[test]
+    fn a_changed_check_keeps_its_server_down_until_it_has_decided() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["a", "b"]), (2, &["a"])]);
+        for report in [down(0), up(1), down(2)] {
+            ledger.handle_report(report);
+        }
+        let changed = reconfigure(&mut ledger, &[(1, &["c", "b"]), (2, &["c"])]);
+        let still = Health::down("connection refused");
+        assert_eq!(changed.health, [(server(1), still)], "nothing has decided about the other one");
+        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
     }
 
     #[test]

@@ -286,8 +286,9 @@ impl<'h> Desk<'h> {
             }
         }
         raise_descriptor_limit(wanted.iter().map(|(_, checks)| checks.len()).sum());
-        let commands = self.ledger.configure(wanted);
-        self.send(commands).await?;
+        let changed = self.ledger.configure(wanted);
+        self.send(changed.commands).await?;
+        changed.health.into_iter().for_each(|(server, health)| self.health.health(server, health));
         let suspended = plan.services.iter().filter_map(|service| Some((service, suspends(service)?)));
         self.follow_addresses =
             suspended.map(|(service, address)| (Arc::clone(&service.service.name), address)).collect();
