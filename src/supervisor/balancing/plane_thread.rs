@@ -1,5 +1,6 @@
 //! The thread that drives the kernel's IPVS. Restarted when it fails.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use super::checks_thread::CheckOrders;
 use crate::alert::Dispatcher;
 use crate::control::Report;
 use crate::control::driver::{Driver, Notice, Orders};
-use crate::host::IpvsSettings;
+use crate::host::{IpvsSetting, IpvsSettings};
 use crate::planted_panic::PlantedPanic;
 use crate::supervisor::parts::Restarts;
 
@@ -33,7 +34,7 @@ pub(super) fn start(shared: Shared, orders: Orders) -> std::io::Result<JoinHandl
 
 /// Runs one driver after the other until one is told to stop.
 fn keep_running(shared: &Shared, orders: &Orders) {
-    let mut settings = IpvsSettings::default();
+    let mut settings = Settings::default();
     let mut first = true;
     loop {
         let run = AssertUnwindSafe(|| run_once(shared, orders, &mut settings, first));
@@ -43,22 +44,49 @@ fn keep_running(shared: &Shared, orders: &Orders) {
         std::thread::sleep(pause);
         shared.checks.tell_again();
     }
-    settings.restore();
+    settings.kernel.restore();
 }
 
-fn run_once(shared: &Shared, orders: &Orders, settings: &mut IpvsSettings, first: bool) {
+fn run_once(shared: &Shared, orders: &Orders, settings: &mut Settings, first: bool) {
     let open = || {
         let plane = KernelPlane::open(ModuleLoading::Allowed)?;
-        for setting in settings.set().iter().filter(|setting| setting.value != Some(setting.wanted)) {
+        settings.set();
+        Ok(plane)
+    };
+    Driver::new(orders, first, open, |notice| tell(shared, notice)).run();
+}
+
+/// The settings of IPVS, set again whenever the plane is opened: every few seconds where it then does not work.
+#[derive(Debug, Default)]
+struct Settings {
+    kernel: IpvsSettings,
+    told: Told,
+}
+
+impl Settings {
+    fn set(&mut self) {
+        for setting in self.told.news(self.kernel.set()) {
             tracing::warn!(
                 setting = %format_args!("net/ipv4/vs/{}", setting.name),
                 wanted = setting.wanted,
                 "IPVS setting is not as it should be: clients of servers that are gone may wait for them"
             );
         }
-        Ok(plane)
-    };
-    Driver::new(orders, first, open, |notice| tell(shared, notice)).run();
+    }
+}
+
+/// Settings that were last seen wrong, by name. Each is told once until it is right.
+#[derive(Debug, Default)]
+struct Told(BTreeSet<&'static str>);
+
+impl Told {
+    fn news(&mut self, settings: Vec<IpvsSetting>) -> Vec<IpvsSetting> {
+        let mut wrong = settings;
+        wrong.retain(|setting| setting.value != Some(setting.wanted));
+        let before = std::mem::replace(&mut self.0, wrong.iter().map(|setting| setting.name).collect());
+        wrong.retain(|setting| !before.contains(setting.name));
+        wrong
+    }
 }
 
 fn tell(shared: &Shared, notice: Notice) {
@@ -112,4 +140,20 @@ fn tell_report(shared: &Shared, report: Report) {
 fn chain(error: &dyn std::error::Error) -> String {
     let behind = std::iter::successors(error.source(), |error| error.source());
     behind.fold(error.to_string(), |words, error| format!("{words}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_is_told_once_until_it_is_right() {
+        let seen = |value| vec![IpvsSetting { name: "conn_reuse_mode", value, wanted: 1 }];
+        let mut told = Told::default();
+        assert_eq!(told.news(seen(Some(0))).len(), 1);
+        assert_eq!(told.news(seen(Some(0))), []);
+        assert_eq!(told.news(seen(None)), [], "still wrong");
+        assert_eq!(told.news(seen(Some(1))), []);
+        assert_eq!(told.news(seen(Some(0))).len(), 1, "wrong again");
+    }
 }
