@@ -3,7 +3,8 @@
 //!
 //! A command runs with the daemon's environment minus `IFS`, `LD_PRELOAD`, `LD_LIBRARY_PATH` and what the
 //! service manager meant for the daemon, without standard streams, in the daemon's working directory and with
-//! its umask. It ends with the daemon, also when that is killed.
+//! its umask, with the priority and on the processors that the daemon was started with. It ends with the daemon, also
+//! when that is killed.
 
 mod tether;
 

@@ -5,6 +5,8 @@
 //! `unsafe`. Therefore a command begins as another copy of this program, which tells its wish and then becomes the
 //! command. What goes wrong there comes back through a pipe that a successful exec closes.
 //!
+//! There too it lets go of what the thread that started it has for itself: real-time priority, nice value, processors.
+//!
 //! ```text
 //! daemon -- spawn --> buoy (as `buoy-tether`) -- exec --> command
 //!    <-- pipe: nothing, or the number of the error --+
@@ -19,9 +21,15 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{dup2_stdout, getppid};
+use nix::unistd::{Pid, dup2_stdout, getppid};
+use rustix::process::{getpriority_process, setpriority_process};
+use thread_priority::{
+    Error, NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
@@ -75,7 +83,35 @@ fn tether(daemon: &OsString) -> io::Result<()> {
     if daemon.to_str() != Some(getppid().to_string().as_str()) {
         return Err(Errno::ESRCH.into());
     }
+    run_like(getppid());
     Ok(())
+}
+
+/// Has the calling thread run as the first thread of `process` does, which has what that process was started with. What
+/// the kernel refuses stays as it is, for a command that is late is better than none: a user other than root may not
+/// lower a nice value.
+fn run_like(process: Pid) {
+    if let Err(error) = leave_real_time() {
+        tracing::debug!(?error, "real-time scheduling stays");
+    }
+    let nice = getpriority_process(rustix::process::Pid::from_raw(process.as_raw()));
+    if let Err(error) = nice.and_then(|nice| setpriority_process(None, nice)) {
+        tracing::debug!(%error, "the nice value stays");
+    }
+    let cpus = sched_getaffinity(process);
+    if let Err(error) = cpus.and_then(|cpus| sched_setaffinity(Pid::from_raw(0), &cpus)) {
+        tracing::debug!(%error, "the processors stay");
+    }
+}
+
+fn leave_real_time() -> Result<(), Error> {
+    if let ThreadSchedulePolicy::Normal(_) = thread_schedule_policy()? {
+        return Ok(());
+    }
+    // The middle of the scale is nice value 0.
+    let middle = ThreadPriorityValue::try_from(50).unwrap_or(ThreadPriorityValue::MIN);
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(middle), policy)
 }
 
 /// A command line that becomes `program` with `arguments`, and where to hear how that went. `None` where commands are not
@@ -107,5 +143,60 @@ impl News {
             0 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::CpuSet;
+
+    use super::*;
+
+    /// What `change` makes of a thread is forgotten when it runs like the process again.
+    fn forgotten<T: PartialEq + std::fmt::Debug + Send + 'static>(
+        change: impl FnOnce() + Send + 'static,
+        look: impl Fn() -> T + Send + 'static,
+    ) {
+        let look_again = move || {
+            let usual = look();
+            change();
+            run_like(Pid::this());
+            assert_eq!(look(), usual);
+        };
+        std::thread::spawn(look_again).join().expect("it is as before");
+    }
+
+    #[test]
+    fn a_command_may_use_all_processors_whatever_the_thread_that_starts_it() {
+        let own = || sched_getaffinity(Pid::from_raw(0)).expect("own processors");
+        let take_one = move || {
+            let all = own();
+            let first = (0..CpuSet::count()).find(|cpu| all.is_set(*cpu) == Ok(true)).expect("a processor");
+            let mut one = CpuSet::new();
+            one.set(first).expect("a possible one");
+            sched_setaffinity(Pid::from_raw(0), &one).expect("one of those it has");
+        };
+        forgotten(take_one, own);
+    }
+
+    #[test]
+    fn a_command_has_the_nice_value_of_the_process_where_that_is_permitted() {
+        let own = || getpriority_process(None).expect("own nice value");
+        let hurry = || {
+            // Refused to users other than root, who then have nothing to forget.
+            let _refused = setpriority_process(None, -5);
+        };
+        forgotten(hurry, own);
+    }
+
+    #[test]
+    fn a_command_is_not_scheduled_in_real_time() {
+        let own = || format!("{:?}", thread_schedule_policy().expect("own policy"));
+        let hurry = || {
+            let policy = ThreadSchedulePolicy::Realtime(thread_priority::RealtimeThreadSchedulePolicy::RoundRobin);
+            // Refused to users other than root.
+            let _refused = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+        };
+        forgotten(hurry, own);
     }
 }
