@@ -1,5 +1,7 @@
 //! The thread that checks real servers. Restarted when it fails.
 
+mod preparation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +20,13 @@ use crate::config::plan::{self, Plan, Scheduling, VirtualServer};
 use crate::control::checks::{Ledger, ServerKey};
 use crate::control::driver::Handle;
 use crate::control::probe::Probes;
-use crate::control::{Health, Server, detour};
-use crate::host::{Answering, ReturnPaths};
+use crate::control::{Health, Server};
+use crate::host::Answering;
 use crate::planted_panic::PlantedPanic;
 use crate::supervisor::parts::Restarts;
 use crate::supervisor::privileges;
+
+use preparation::{Paths, Preparation, Prepared};
 
 /// Descriptors besides those of attempts: sockets of routers, scripts, logs.
 const OTHER_DESCRIPTORS: u64 = 1024;
@@ -105,6 +109,8 @@ impl CheckOrders {
         let mut state = self.lock();
         let end = state.changed.end;
         state.changed = Changed { plan: true, present: true, tell_again: false, end };
+        drop(state);
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,27 +136,12 @@ fn keep_running(orders: &Arc<CheckOrders>, health: &Handle, restarts: &Restarts)
     loop {
         let run = std::panic::AssertUnwindSafe(|| run_once(orders, health, &paths));
         let why = match std::panic::catch_unwind(run) {
-            Ok(Ok(())) => return paths.lock().restore(),
+            Ok(Ok(())) => return paths.restore(),
             Ok(Err(error)) => format!("{error:#}"),
             Err(_panic) => "panicked, see above".to_owned(),
         };
         // What is believed of the servers stays in force meanwhile.
         std::thread::sleep(restarts.note("health checks", &why));
-    }
-}
-
-/// Ways back of checks by way of a service, looked for on another thread than that of the checks.
-#[derive(Clone, Debug, Default)]
-struct Paths(Arc<Mutex<ReturnPaths>>);
-
-impl Paths {
-    fn lock(&self) -> MutexGuard<'_, ReturnPaths> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn open(&self, answering: &Arc<BTreeSet<Answering>>) -> Result<()> {
-        let (paths, answering) = (self.clone(), Arc::clone(answering));
-        Ok(tokio::task::spawn_blocking(move || paths.lock().open(&answering)).await?)
     }
 }
 
@@ -174,7 +165,7 @@ async fn run(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Resul
     let mut desk = Desk::new(health, checks, paths);
     let mut look_for_paths = tokio::time::interval(LOOK_FOR_PATHS);
     loop {
-        // All cancel-safe: a notification, a queue, a clock, and a task that is only looked at.
+        // All cancel-safe: a notification, a queue, clocks, and tasks that are only looked at.
         tokio::select! {
             () = orders.wake.notified() => {
                 if !desk.obey(orders).await? {
@@ -185,7 +176,10 @@ async fn run(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Resul
                 orders.panic.strike();
                 desk.handle_report(report);
             }
-            _ = look_for_paths.tick(), if !desk.answering.is_empty() => paths.open(&desk.answering).await?,
+            prepared = desk.preparation.prepared() => desk.configure(prepared?).await?,
+            _ = look_for_paths.tick(), if !desk.answering.is_empty() => {
+                desk.preparation.look(&desk.answering, paths);
+            }
             ended = &mut driving => {
                 ended.context("the driver of the checks panicked")?;
                 bail!("the driver of the checks has ended");
@@ -209,6 +203,9 @@ struct Desk<'h> {
     /// Who answers checks by way of a service.
     answering: Arc<BTreeSet<Answering>>,
     paths: &'h Paths,
+    preparation: Preparation,
+    /// See [`State::present`].
+    present: Arc<BTreeSet<IpAddr>>,
 }
 
 impl<'h> Desk<'h> {
@@ -223,6 +220,8 @@ impl<'h> Desk<'h> {
             complaints: Complaints::default(),
             answering: Arc::default(),
             paths,
+            preparation: Preparation::default(),
+            present: Arc::default(),
         }
     }
 
@@ -241,10 +240,12 @@ impl<'h> Desk<'h> {
         if changed.plan
             && let Some(plan) = plan
         {
-            self.configure(&plan).await?;
+            // The checks that there are go on meanwhile.
+            self.preparation.read(plan, self.paths);
         }
-        if changed.plan || changed.present {
-            self.suspend(&present).await?;
+        if changed.present {
+            self.present = present;
+            self.suspend().await?;
         }
         if changed.tell_again {
             self.ledger.known().for_each(|(server, health)| self.health.health(server, health));
@@ -256,12 +257,8 @@ impl<'h> Desk<'h> {
         Ok(true)
     }
 
-    async fn configure(&mut self, plan: &Arc<Plan>) -> Result<()> {
-        let read = Arc::clone(plan);
-        // Certificates may be on a mount that hangs.
-        let probes = tokio::task::spawn_blocking(move || Probes::new(&read)).await?;
-        self.answering = Arc::new(detour::answering(&plan.services));
-        self.paths.open(&self.answering).await?;
+    async fn configure(&mut self, Prepared { plan, probes, answering }: Prepared) -> Result<()> {
+        self.answering = answering;
         self.unchecked.clear();
         self.log_all.clear();
         let mut wanted = Vec::new();
@@ -295,7 +292,7 @@ impl<'h> Desk<'h> {
         let ledger = &self.ledger;
         self.complaints.retain(|id| ledger.server_of(id).is_some());
         self.tell_unchecked();
-        Ok(())
+        self.suspend().await
     }
 
     /// The checks that can be made, and why others cannot.
@@ -324,10 +321,10 @@ impl<'h> Desk<'h> {
     }
 
     /// `ha_suspend`: no checks from a host that does not have the address.
-    async fn suspend(&mut self, present: &BTreeSet<IpAddr>) -> Result<()> {
+    async fn suspend(&mut self) -> Result<()> {
         let command = |(service, id)| {
             let address = self.follow_addresses.get(service)?;
-            Some(if present.contains(address) { Command::Resume(id) } else { Command::Suspend(id) })
+            Some(if self.present.contains(address) { Command::Resume(id) } else { Command::Suspend(id) })
         };
         let commands: Vec<Command> = self.ledger.checks().filter_map(command).collect();
         self.send(commands).await
