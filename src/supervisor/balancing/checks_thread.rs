@@ -34,6 +34,9 @@ const OTHER_DESCRIPTORS: u64 = 1024;
 /// How often it is looked where answers to checks by way of a service arrive: interfaces and routes come and go.
 const LOOK_FOR_PATHS: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether certificates come to their end. They are told of by days.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(3600);
+
 /// What the thread is told. Only the latest counts, so nobody waits for it.
 #[derive(Debug, Default)]
 pub(super) struct CheckOrders {
@@ -164,6 +167,7 @@ async fn run(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Resul
     let mut driving = tokio::spawn(driver.run());
     let mut desk = Desk::new(health, checks, paths);
     let mut look_for_paths = tokio::time::interval(LOOK_FOR_PATHS);
+    let mut look_at_certificates = tokio::time::interval(LOOK_AT_CERTIFICATES);
     loop {
         // All cancel-safe: a notification, a queue, clocks, and tasks that are only looked at.
         tokio::select! {
@@ -180,6 +184,7 @@ async fn run(orders: &Arc<CheckOrders>, health: &Handle, paths: &Paths) -> Resul
             _ = look_for_paths.tick(), if !desk.answering.is_empty() => {
                 desk.preparation.look(&desk.answering, paths);
             }
+            _ = look_at_certificates.tick() => desk.look_at_certificates(),
             ended = &mut driving => {
                 ended.context("the driver of the checks panicked")?;
                 bail!("the driver of the checks has ended");
@@ -335,6 +340,11 @@ impl<'h> Desk<'h> {
             self.checks.send(command).await?;
         }
         Ok(())
+    }
+
+    fn look_at_certificates(&mut self) {
+        let ledger = &self.ledger;
+        self.complaints.look_at_certificates(|id| ledger.server_of(id));
     }
 
     fn handle_report(&mut self, report: Report) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use buoy_healthcheck::{CheckId, Outcome, Report};
+use buoy_healthcheck::{CertificateExpiry, CheckId, Outcome, Report};
 
 use super::checks_thread::words;
 use crate::control::checks::ServerKey;
@@ -21,6 +21,9 @@ pub(super) struct Complaints {
 #[derive(Debug, Default)]
 struct Told {
     trouble: Option<String>,
+    /// Of the server's present certificate, if the check sees one.
+    expiry: Option<CertificateExpiry>,
+    /// The end of the certificate that was last told of, and at which of the [`WARNINGS`].
     certificate: Option<(SystemTime, i64)>,
 }
 
@@ -47,21 +50,21 @@ impl Complaints {
     /// Logs what has to be said about a report. `all` failures are told, or only what they lead to.
     pub(super) fn look(&mut self, server: &ServerKey, report: &Report, all: bool) {
         for complaint in self.complaints(report, all, SystemTime::now()) {
-            let server = words(server);
-            match complaint {
-                Complaint::Failure(why) => tracing::info!("{server}: a check failed: {why}"),
-                Complaint::Trouble(why) => {
-                    tracing::warn!("{server} cannot be checked, it stays as it is: {why}");
-                }
-                Complaint::Works => tracing::info!("{server} is checked again"),
-                Complaint::Certificate { days: ..0 } => {
-                    tracing::warn!("{server}: its certificate has expired");
-                }
-                Complaint::Certificate { days } => {
-                    tracing::warn!("{server}: its certificate ends in {days} days");
-                }
+            complaint.log(server);
+        }
+    }
+
+    /// Logs which certificates have come closer to their end: a check that goes on as before makes no report.
+    pub(super) fn look_at_certificates<'k>(&mut self, server_of: impl Fn(CheckId) -> Option<&'k ServerKey>) {
+        for (id, complaint) in self.certificates(SystemTime::now()) {
+            if let Some(server) = server_of(id) {
+                complaint.log(server);
             }
         }
+    }
+
+    fn certificates(&mut self, now: SystemTime) -> Vec<(CheckId, Complaint)> {
+        self.told.iter_mut().filter_map(|(id, told)| Some((*id, told.certificate(now)?))).collect()
     }
 
     fn complaints(&mut self, report: &Report, all: bool, now: SystemTime) -> Vec<Complaint> {
@@ -82,17 +85,38 @@ impl Complaints {
             complaints.push(trouble.clone().map_or(Complaint::Works, Complaint::Trouble));
             told.trouble = trouble;
         }
-        if let Some(certificate) = report.certificate {
-            let days = certificate.days_left(now);
-            // The narrowest of the limits that it is within.
-            let limit = WARNINGS.into_iter().chain([-1]).filter(|limit| days <= *limit).min();
-            let step = limit.map(|limit| (certificate.not_after, limit));
-            if step.is_some() && step != told.certificate {
-                complaints.push(Complaint::Certificate { days });
-            }
-            told.certificate = step;
-        }
+        told.expiry = report.certificate;
+        complaints.extend(told.certificate(now));
         complaints
+    }
+}
+
+impl Told {
+    /// What has to be said of the certificate and has not been.
+    fn certificate(&mut self, now: SystemTime) -> Option<Complaint> {
+        let expiry = self.expiry?;
+        let days = expiry.days_left(now);
+        // The narrowest of the limits that it is within.
+        let limit = WARNINGS.into_iter().chain([-1]).filter(|limit| days <= *limit).min();
+        let step = limit.map(|limit| (expiry.not_after, limit));
+        let news = step.is_some() && step != self.certificate;
+        self.certificate = step;
+        news.then_some(Complaint::Certificate { days })
+    }
+}
+
+impl Complaint {
+    fn log(self, server: &ServerKey) {
+        let server = words(server);
+        match self {
+            Self::Failure(why) => tracing::info!("{server}: a check failed: {why}"),
+            Self::Trouble(why) => {
+                tracing::warn!("{server} cannot be checked, it stays as it is: {why}");
+            }
+            Self::Works => tracing::info!("{server} is checked again"),
+            Self::Certificate { days: ..0 } => tracing::warn!("{server}: its certificate has expired"),
+            Self::Certificate { days } => tracing::warn!("{server}: its certificate ends in {days} days"),
+        }
     }
 }
 
@@ -163,5 +187,23 @@ mod tests {
         assert_eq!(told(now + days(31), now + days(33)), []);
         assert_eq!(told(now + days(400), now + days(33)), []);
         assert_eq!(told(now + days(34), now + days(33)), [Complaint::Certificate { days: 1 }]);
+    }
+
+    #[test]
+    fn a_certificate_is_told_of_as_time_goes_by_without_another_report() {
+        let mut complaints = Complaints::default();
+        let now = SystemTime::now();
+        let day = Duration::from_secs(86_400);
+        let certificate = CertificateExpiry { not_after: now + day * 31 + day / 2 };
+        assert_eq!(complaints.complaints(&report(up(), Some(certificate)), false, now), []);
+        let mut told = Vec::new();
+        for hours in 0..40 * 24 {
+            let later = now + Duration::from_secs(hours * 3_600);
+            told.extend(complaints.certificates(later).into_iter().map(|(_, complaint)| complaint));
+        }
+        let steps = [30, 14, 7, 1, -1].map(|days| Complaint::Certificate { days });
+        assert_eq!(told, steps);
+        complaints.complaints(&report(up(), None), false, now);
+        assert_eq!(complaints.certificates(now + day * 60), [], "a check that sees none any more");
     }
 }
