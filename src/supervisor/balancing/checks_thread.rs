@@ -198,8 +198,8 @@ struct Desk<'h> {
     health: &'h Handle,
     checks: Checks,
     ledger: Ledger,
-    /// Servers that nobody checks, with the reason.
-    unchecked: Vec<(ServerKey, Arc<str>)>,
+    /// Servers that nobody checks.
+    unchecked: Vec<(ServerKey, Health)>,
     /// `ha_suspend`: virtual servers that are checked only where their address is.
     follow_addresses: BTreeMap<Arc<str>, IpAddr>,
     /// `log_all_failures`
@@ -272,11 +272,7 @@ impl<'h> Desk<'h> {
                 let key = (Arc::clone(&service.service.name), server.id);
                 let (checks, troubles) = self.checks_of(&probes, service, server, &beside.checks);
                 if checks.is_empty() {
-                    let reason = troubles.first().map_or_else(
-                        || "no check is configured".into(),
-                        |trouble| format!("cannot be checked: {trouble}").into(),
-                    );
-                    self.unchecked.push((key.clone(), reason));
+                    self.unchecked.push((key.clone(), unchecked(&beside.checks, troubles.first())));
                 }
                 for trouble in troubles {
                     tracing::error!("{} cannot be checked as configured: {trouble}", words(&key));
@@ -318,10 +314,10 @@ impl<'h> Desk<'h> {
         (made, troubles)
     }
 
-    /// Servers without a check are up, and it is said why nobody asks.
+    /// What is held of servers without a check, and why nobody asks.
     fn tell_unchecked(&self) {
-        for (server, reason) in &self.unchecked {
-            self.health.health(server.clone(), Health::up(reason));
+        for (server, health) in &self.unchecked {
+            self.health.health(server.clone(), health.clone());
         }
     }
 
@@ -355,6 +351,13 @@ impl<'h> Desk<'h> {
             self.health.health(server, health);
         }
     }
+}
+
+/// What is held of a server none of whose checks can be made: it stays as it begins, with `alpha` down.
+fn unchecked(checks: &[plan::Check], trouble: Option<&String>) -> Health {
+    let Some(trouble) = trouble else { return Health::up("no check is configured") };
+    let reason = format!("cannot be checked: {trouble}");
+    if checks.iter().any(|check| check.alpha) { Health::down(&reason) } else { Health::up(&reason) }
 }
 
 /// The address that a virtual server is checked with, if it is not checked elsewhere. Groups and marks have none.
@@ -392,3 +395,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn words(server: &ServerKey) -> String {
     format!("real server {} of {}", server.1, server.0)
 }
+
+#[cfg(test)]
+mod tests;
