@@ -193,7 +193,8 @@ mod tests {
     fn a_command_is_not_scheduled_in_real_time() {
         let own = || format!("{:?}", thread_schedule_policy().expect("own policy"));
         let hurry = || {
-            let policy = ThreadSchedulePolicy::Realtime(thread_priority::RealtimeThreadSchedulePolicy::RoundRobin);
+            let policy =
+                ThreadSchedulePolicy::Realtime(thread_priority::RealtimeThreadSchedulePolicy::RoundRobin);
             // Refused to users other than root.
             let _refused = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
         };

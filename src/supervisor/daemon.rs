@@ -13,8 +13,9 @@ use buoy_vrrp::driver::{Command, Driver, DriverHandle, Event, Snapshot};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use super::balancing::{self, Balancing};
+use super::balancing::{self, Balancing, Roles};
 use super::election_thread::{self, Hands, NEWS};
 use super::host_link::HostLink;
 use super::host_thread::{self, Follow, Orders};
@@ -27,7 +28,7 @@ use crate::api::server::{self, Call, Server};
 use crate::api::{DaemonStatus, Reply, Request, Status};
 use crate::child;
 use crate::cli::{RunArgs, status};
-use crate::config::plan::{Plan, Timed};
+use crate::config::plan::{self, Plan, Timed};
 use crate::config::{self, Loaded, Severity};
 use crate::control::{self, Service};
 use crate::host::{HostConfig, Vmacs};
@@ -38,6 +39,8 @@ use crate::track;
 const CALLS: usize = 32;
 /// The election answers within this time or is stuck: the watchdog of systemd is then left to bark.
 const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
+/// A reload does not wait longer for the number of its changes to IPVS, and goes without: the loop has other work.
+const PREVIEW_PATIENCE: Duration = Duration::from_millis(500);
 /// STOP hooks and the last mails have so long.
 const LAST_ALERTS: Duration = Duration::from_secs(3);
 /// Grace of a startup or shutdown script after TERM.
@@ -92,6 +95,8 @@ struct Daemon {
     link: Arc<HostLink>,
     orders: Arc<Orders>,
     balancing: Balancing,
+    /// Tells the sync daemon its role after a reload. Aborted when dropped.
+    sync_role: JoinSet<()>,
     /// One file at a time is read for `buoy plan`.
     planning: Arc<Semaphore>,
     news: mpsc::Receiver<Event>,
@@ -210,6 +215,7 @@ impl Daemon {
             link,
             orders,
             balancing,
+            sync_role: JoinSet::new(),
             planning: Arc::new(Semaphore::new(1)),
             news,
             stopped,
@@ -440,13 +446,16 @@ impl Daemon {
         }
         self.warnings = loaded.findings.count(Severity::Warning);
         self.alerts.apply(&plan);
-        if plan == *self.keyed.plan {
+        if plan == *self.keyed.plan && !self.balancing.lacks_threads(&plan) {
             return Ok("nothing changed".to_owned());
         }
-        self.go_over(Arc::new(plan)).await.map_err(|error| format!("{error:#}"))
+        Ok(self.go_over(Arc::new(plan)).await)
     }
 
-    async fn go_over(&mut self, plan: Arc<Plan>) -> Result<String> {
+    /// Whatever fails here, the whole plan is in force afterwards: nothing keeps one half from going over.
+    async fn go_over(&mut self, plan: Arc<Plan>) -> String {
+        // Before any effect, for it waits.
+        let changes = self.preview(&plan).await;
         let next = self.keyed.next(Arc::clone(&plan));
         let difference = self.keyed.difference(&next);
         let vmacs = Vmacs::of(&plan);
@@ -459,11 +468,12 @@ impl Daemon {
         }
         self.link.configure(host);
         for command in difference.commands {
-            self.election.tell(command)?;
+            // One that has ended ends the daemon: see `run`.
+            let _ended = self.election.tell(command);
         }
         set_items(&self.link, &next, &vmacs);
         self.tracked.apply(&plan);
-        let virtual_servers = self.balance(&plan).await?;
+        let virtual_servers = self.balance(&plan, changes);
         let follow = Follow { plan, vmacs, keys: next.keys.clone(), delay: Duration::ZERO };
         self.orders.follow(follow, difference.added.clone());
         let more = other_changes(&self.keyed.plan, &next.plan);
@@ -473,53 +483,46 @@ impl Daemon {
             words => format!("; {} take a restart to change", words.join(", ")),
         };
         self.keyed = next;
-        Ok(format!(
+        format!(
             "{} instances added, {} changed, {} removed{virtual_servers}{more}{restart}",
             difference.added.len(),
             difference.changed,
             difference.removed
-        ))
+        )
+    }
+
+    /// How many changes to IPVS the virtual servers of a plan come to, where that is known soon.
+    async fn preview(&self, plan: &Plan) -> Option<usize> {
+        let after = services_of(plan);
+        if services_of(&self.keyed.plan) == after || !self.balancing.is_running() {
+            return None;
+        }
+        let desk = self.balancing.desk();
+        let preview = tokio::time::timeout(PREVIEW_PATIENCE, desk.preview(after)).await;
+        Some(preview.ok()?.ok()?.len())
     }
 
     /// Goes over to the virtual servers of a plan; what that comes to, as a part of the sentence about a reload.
-    async fn balance(&mut self, plan: &Arc<Plan>) -> Result<String> {
-        let old = Arc::clone(&self.keyed.plan);
-        let services = |plan: &Plan| plan.services.iter().map(|service| service.service.clone()).collect();
-        let (before, after): (Vec<Service>, Vec<Service>) = (services(&old), services(plan));
-        let changes = if before == after || !self.balancing.is_running() {
-            None
-        } else {
-            self.balancing.desk().preview(after.clone()).await.ok()
+    fn balance(&mut self, plan: &Arc<Plan>, changes: Option<usize>) -> String {
+        let failed = match self.balancing.follow(plan) {
+            Ok(()) => String::new(),
+            Err(error) => {
+                tracing::error!("virtual servers: {error:#}; the next reload tries again");
+                format!("; virtual servers do not run: {error:#}")
+            }
         };
-        self.balancing.follow(plan)?;
-        self.follow_sync_role(plan).await?;
-        let changed = before != after || old.services != plan.services;
-        Ok(match (changed, changes) {
-            (false, _) => String::new(),
-            (true, Some(changes)) => {
-                format!("; {} virtual servers, {} changes to IPVS", after.len(), changes.len())
+        let daemon = plan.balancing.sync_daemon.clone();
+        let follow = follow_sync_role(self.election.clone(), self.balancing.roles(), daemon);
+        // Ends the one for the plan before.
+        self.sync_role = JoinSet::new();
+        self.sync_role.spawn(follow);
+        let count = plan.services.len();
+        match changes {
+            Some(changes) => format!("; {count} virtual servers, {changes} changes to IPVS{failed}"),
+            None if self.keyed.plan.services != plan.services => {
+                format!("; {count} virtual servers{failed}")
             }
-            (true, None) => format!("; {} virtual servers", after.len()),
-        })
-    }
-
-    /// Tells the sync daemon what the instance is that it follows from now on.
-    async fn follow_sync_role(&self, plan: &Plan) -> Result<()> {
-        let daemon = plan.balancing.sync_daemon.as_ref();
-        let roles = self.balancing.roles();
-        let instance = daemon.and_then(|daemon| daemon.instance.as_ref());
-        loop {
-            let heard = roles.heard();
-            let master = match instance {
-                None => false,
-                Some(name) => {
-                    let routers = self.snapshot().await?.routers;
-                    routers.iter().any(|router| router.name == *name && router.state == State::Master)
-                }
-            };
-            if roles.follow(daemon, master, heard) {
-                return Ok(());
-            }
+            None => failed,
         }
     }
 
@@ -748,16 +751,58 @@ async fn ask<T: Send + 'static>(
     election: &DriverHandle,
     command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
 ) -> Result<T> {
+    tokio::time::timeout(ELECTION_PATIENCE, question(election, command)?)
+        .await
+        .context("the election does not answer")?
+        .context("the election has ended")
+}
+
+/// Asks the election something; where the answer will be.
+fn question<T: Send + 'static>(
+    election: &DriverHandle,
+    command: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
+) -> Result<oneshot::Receiver<T>> {
     let (answer, answered) = oneshot::channel();
     let reply = Box::new(move |value| {
         // Whoever asked may have given up.
         let _gone = answer.send(value);
     });
     election.tell(command(reply))?;
-    tokio::time::timeout(ELECTION_PATIENCE, answered)
-        .await
-        .context("the election does not answer")?
-        .context("the election has ended")
+    Ok(answered)
+}
+
+/// Tells the sync daemon what the instance is that it follows from now on, whenever the election comes to say it.
+async fn follow_sync_role(election: DriverHandle, roles: Roles, daemon: Option<plan::SyncDaemon>) {
+    let instance = daemon.as_ref().and_then(|daemon| daemon.instance.as_ref());
+    loop {
+        let heard = roles.heard();
+        let master = match instance {
+            None => false,
+            Some(name) => {
+                // Asked once and waited for: questions that are given up would fill the queue of an election that is stuck.
+                let Ok(mut answered) = question(&election, Command::Snapshot) else { return };
+                let soon = tokio::time::timeout(ELECTION_PATIENCE, &mut answered).await;
+                let answer = match soon {
+                    Ok(answer) => answer,
+                    Err(_elapsed) => {
+                        tracing::error!("lvs_sync_daemon keeps its role: the election does not answer");
+                        answered.await
+                    }
+                };
+                // One that has ended ends the daemon.
+                let Ok(Snapshot { routers, .. }) = answer else { return };
+                routers.iter().any(|router| router.name == *name && router.state == State::Master)
+            }
+        };
+        // It may have moved meanwhile.
+        if roles.follow(daemon.as_ref(), master, heard) {
+            return;
+        }
+    }
+}
+
+fn services_of(plan: &Plan) -> Vec<Service> {
+    plan.services.iter().map(|service| service.service.clone()).collect()
 }
 
 fn set_items(link: &HostLink, keyed: &Keyed, vmacs: &Vmacs) {

@@ -118,7 +118,7 @@ impl Balancing {
     /// Goes over to a plan, but for the role of the sync daemon: see [`Roles::follow`].
     ///
     /// # Errors
-    /// The threads cannot be started.
+    /// The threads cannot be started; see [`Balancing::lacks_threads`].
     pub(super) fn follow(&mut self, plan: &Arc<Plan>) -> Result<()> {
         let balancing = &plan.balancing;
         self.first_results.store(balancing.rs_init_notifies, Ordering::Relaxed);
@@ -132,23 +132,27 @@ impl Balancing {
         if needed(plan) { self.start(plan) } else { Ok(()) }
     }
 
+    /// Either both threads or none, so that it can be tried again.
     fn start(&mut self, plan: &Plan) -> Result<()> {
-        let waiting = match std::mem::replace(&mut self.threads, Threads::Ended) {
-            Threads::Waiting(waiting) => *waiting,
-            others => {
-                self.threads = others;
-                return Ok(());
-            }
-        };
-        let Waiting { orders, shared } = waiting;
+        let Threads::Waiting(waiting) = &self.threads else { return Ok(()) };
+        let restarts = waiting.shared.restarts.clone();
         let scheduling = plan.balancing.scheduling.clone();
-        let restarts = shared.restarts.clone();
+        let (plane, work) = plane_thread::start().context("cannot start the thread of IPVS")?;
         let checks =
             checks_thread::start(Arc::clone(&self.checks), self.handle.clone(), scheduling, restarts)
                 .context("cannot start the thread of the health checks")?;
-        let plane = plane_thread::start(shared, orders).context("cannot start the thread of IPVS")?;
-        self.threads = Threads::Running { plane, checks };
+        let running = Threads::Running { plane, checks };
+        if let Threads::Waiting(waiting) = std::mem::replace(&mut self.threads, running) {
+            let Waiting { orders, shared } = *waiting;
+            // The thread has only just begun to wait for it.
+            work.send((shared, orders)).ok().context("the thread of IPVS has ended")?;
+        }
         Ok(())
+    }
+
+    /// Whether the threads that `plan` needs could not be started: following it again tries again.
+    pub(super) fn lacks_threads(&self, plan: &Plan) -> bool {
+        matches!(self.threads, Threads::Waiting(_)) && needed(plan)
     }
 
     /// Whether there is, or was, anything to do.

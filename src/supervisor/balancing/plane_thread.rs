@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use buoy_ipvs::KernelPlane;
@@ -28,8 +29,17 @@ pub(super) struct Shared {
     pub(super) panic: PlantedPanic,
 }
 
-pub(super) fn start(shared: Shared, orders: Orders) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("ipvs".into()).spawn(move || keep_running(&shared, &orders))
+/// What the thread works with. It begins when it is handed over, and ends when it never is.
+pub(super) type Work = (Shared, Orders);
+
+pub(super) fn start() -> std::io::Result<(JoinHandle<()>, SyncSender<Work>)> {
+    let (hand, handed) = sync_channel::<Work>(1);
+    let thread = std::thread::Builder::new().name("ipvs".into()).spawn(move || {
+        if let Ok((shared, orders)) = handed.recv() {
+            keep_running(&shared, &orders);
+        }
+    })?;
+    Ok((thread, hand))
 }
 
 /// Runs one driver after the other until one is told to stop.
