@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use super::{Reply, Request, Status};
 
-/// How long a daemon may take for an answer that does not follow events. One that works has it at once.
+/// How long a daemon may take for an answer that does not follow events. One that works has it at once; one that waits for
+/// a thread of its own says so after at most 4 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it may take for a reload and for its plan: it reads its configuration for at most 10 s, after a reading that is under way.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::balancing::{self, Balancing, Roles};
+use super::balancing::{self, Balancing, Report, Roles};
 use super::election_thread::{self, Hands, NEWS};
 use super::host_link::HostLink;
 use super::host_thread::{self, Follow, Orders};
@@ -39,6 +39,8 @@ use crate::track;
 const CALLS: usize = 32;
 /// The election answers within this time or is stuck: the watchdog of systemd is then left to bark.
 const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
+/// Signals for the status that are answered while IPVS does not answer; a few who ask at once get theirs.
+const DUMPS: usize = 4;
 /// A reload does not wait longer for the number of its changes to IPVS, and goes without: the loop has other work.
 const PREVIEW_PATIENCE: Duration = Duration::from_millis(500);
 /// STOP hooks and the last mails have so long.
@@ -99,6 +101,8 @@ struct Daemon {
     sync_role: JoinSet<()>,
     /// One file at a time is read for `buoy plan`.
     planning: Arc<Semaphore>,
+    /// At most [`DUMPS`] at a time.
+    dumping: Arc<Semaphore>,
     news: mpsc::Receiver<Event>,
     /// The election has handed everything over.
     stopped: Arc<Notify>,
@@ -217,6 +221,7 @@ impl Daemon {
             balancing,
             sync_role: JoinSet::new(),
             planning: Arc::new(Semaphore::new(1)),
+            dumping: Arc::new(Semaphore::new(DUMPS)),
             news,
             stopped,
             gone,
@@ -532,25 +537,29 @@ impl Daemon {
         self.link.configure(HostConfig::of(plan, &Vmacs::of(plan)));
     }
 
-    /// The status, for people and for machines, beside the control socket.
+    /// The status, for people and for machines, beside the control socket. What IPVS has to say is waited for elsewhere.
     async fn dump(&self) {
-        let written = async {
-            let mut status = self.status().await?;
-            if self.balancing.is_running() {
-                status = with_services(status, &self.balancing.desk()).await;
-            }
-            let people = self.args.control.with_extension("data");
-            let machines = self.args.control.with_extension("json");
-            std::fs::write(&people, status::page(&status))
-                .with_context(|| format!("cannot write {}", people.display()))?;
-            std::fs::write(&machines, serde_json::to_vec_pretty(&status)?)
-                .with_context(|| format!("cannot write {}", machines.display()))?;
-            anyhow::Ok(people)
+        let Ok(turn) = Arc::clone(&self.dumping).try_acquire_owned() else {
+            tracing::warn!("status not written: it was asked for more often than IPVS answers");
+            return;
         };
-        match written.await {
-            Ok(path) => tracing::info!("status written to {} and .json", path.display()),
-            Err(error) => tracing::error!("{error:#}"),
-        }
+        let status = match self.status().await {
+            Ok(status) => status,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        let desk = self.balancing.is_running().then(|| self.balancing.desk());
+        let control = self.args.control.clone();
+        tokio::spawn(async move {
+            let status = match desk {
+                Some(desk) => with_services(status, &desk).await,
+                None => status,
+            };
+            match write_status(&status, &control) {
+                Ok(path) => tracing::info!("status written to {} and .json", path.display()),
+                Err(error) => tracing::error!("{error:#}"),
+            }
+            drop(turn);
+        });
     }
 
     async fn feed_watchdog(&self) {
@@ -622,8 +631,8 @@ impl Daemon {
         }
         let plan = Arc::clone(&self.keyed.plan);
         if plan.services.iter().any(|service| service.omega) {
-            match self.balancing.desk().report().await {
-                Ok(report) => self.tell_omega(&plan, &report.status),
+            match self.balancing.desk().report().await.status {
+                Ok(status) => self.tell_omega(&plan, &status),
                 Err(error) => tracing::error!("omega: nobody is told: {error:#}"),
             }
         }
@@ -664,16 +673,26 @@ impl Daemon {
     }
 }
 
+/// Writes the status beside the control socket; where it is for people.
+fn write_status(status: &Status, control: &Path) -> Result<PathBuf> {
+    let (people, machines) = (control.with_extension("data"), control.with_extension("json"));
+    std::fs::write(&people, status::page(status))
+        .with_context(|| format!("cannot write {}", people.display()))?;
+    std::fs::write(&machines, serde_json::to_vec_pretty(status)?)
+        .with_context(|| format!("cannot write {}", machines.display()))?;
+    Ok(people)
+}
+
 /// A status with its virtual servers, or with what keeps them from being told.
 async fn with_services(mut status: Status, desk: &balancing::Desk) -> Status {
-    match desk.report().await {
-        Ok(report) => {
-            status.services = services::services(&report.status, std::time::Instant::now());
-            let told = services::balancing(&report.status, &report.settings, report.checks.as_ref());
-            status.balancing = Some(told);
+    let Report { status: told, checks, settings } = desk.report().await;
+    status.balancing = Some(match told {
+        Ok(told) => {
+            status.services = services::services(&told, std::time::Instant::now());
+            services::balancing(&told, &settings, checks.as_ref())
         }
-        Err(error) => status.balancing = Some(services::silent(&format!("{error:#}"))),
-    }
+        Err(error) => services::silent(format!("{error:#}"), &settings, checks.as_ref()),
+    });
     status
 }
 

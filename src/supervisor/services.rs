@@ -46,16 +46,20 @@ pub(super) fn balancing(
     }
 }
 
-/// Nobody answers.
-pub(super) fn silent(why: &str) -> BalancingStatus {
-    BalancingStatus {
-        plane: "kernel IPVS".to_owned(),
-        failing: Some(why.to_owned()),
+/// What stands behind all of them while nobody tells how they are.
+pub(super) fn silent(
+    why: String,
+    settings: &[IpvsSetting],
+    checks: Option<&checks::Snapshot>,
+) -> BalancingStatus {
+    let nothing = Status {
+        services: Vec::new(),
+        statistics: None,
+        failing: Some(why),
         refused: Vec::new(),
         sync_daemons: Vec::new(),
-        settings: Vec::new(),
-        checks: None,
-    }
+    };
+    balancing(&nothing, settings, checks)
 }
 
 /// All virtual servers at the time `now`, at which `status` was told.

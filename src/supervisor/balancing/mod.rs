@@ -42,8 +42,11 @@ pub(super) use presence::Presence;
 pub(super) use roles::Roles;
 
 /// The threads answer within this time, or it is said that they do not. A table of 40,000 servers is read in half a
-/// second by a slow machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// second by a slow machine. Together with the patience for the election it is less than that of `buoy status`, which
+/// then shows what is known.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever wants to see a plan has more time.
+const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The supervisor's hold on virtual servers.
 #[derive(Debug)]
@@ -76,7 +79,8 @@ struct Waiting {
 
 /// What the status shows of the whole.
 pub(super) struct Report {
-    pub(super) status: Status,
+    /// Or why IPVS does not tell.
+    pub(super) status: Result<Status>,
     /// `None` when the checks do not answer.
     pub(super) checks: Option<Snapshot>,
     pub(super) settings: Vec<IpvsSetting>,
@@ -218,13 +222,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// # Errors
-    /// The thread does not answer.
-    pub(super) async fn report(&self) -> Result<Report> {
-        let checks = self.checks.snapshot();
-        let status = self.ask(Call::Status).await?;
-        let checks = timeout(checks_thread::PATIENCE, checks).await.ok().and_then(Result::ok);
-        Ok(Report { status, checks, settings: IpvsSettings::default().look() })
+    /// Asks both threads at once; what one of them does not tell in time is missing.
+    pub(super) async fn report(&self) -> Report {
+        let checks = timeout(checks_thread::PATIENCE, self.checks.snapshot());
+        let (status, checks) = tokio::join!(self.ask(Call::Status, PATIENCE, ""), checks);
+        let checks = checks.ok().and_then(Result::ok);
+        Report { status, checks, settings: IpvsSettings::default().look() }
     }
 
     /// # Errors
@@ -236,25 +239,67 @@ impl Desk {
         administration: Administration,
     ) -> Result<()> {
         let call = |reply| Call::Administer { service, server, administration, reply };
-        Ok(self.ask(call).await??)
+        Ok(self.ask(call, PATIENCE, ": this is done when it does").await??)
     }
 
     /// # Errors
     /// The thread does not answer.
     pub(super) async fn preview(&self, services: Vec<Service>) -> Result<Vec<Change>> {
-        self.ask(|reply| Call::Preview { services, reply }).await
+        self.ask(|reply| Call::Preview { services, reply }, PREVIEW_PATIENCE, "").await
     }
 
-    async fn ask<T: Send + 'static>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T> {
+    /// `late` is what else to say when the answer takes longer than `patience`: the call stays in the queue.
+    async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(Reply<T>) -> Call,
+        patience: Duration,
+        late: &str,
+    ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let reply = Box::new(move |value| {
             // Whoever asked may have given up.
             let _gone = answer.send(value);
         });
         self.handle.call(call(reply))?;
-        timeout(PATIENCE, answered)
+        timeout(patience, answered)
             .await
-            .context("IPVS does not answer in time")?
+            .with_context(|| format!("IPVS does not answer within {} s{late}", patience.as_secs()))?
             .context("nobody drives the virtual servers any more")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What the command line waits for a status, less what the election may take.
+    const LEFT: Duration = Duration::from_secs(3);
+
+    fn desk(handle: Handle) -> Desk {
+        Desk { handle, checks: Arc::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_comes_in_time_whoever_of_the_threads_is_silent() {
+        let (handle, _orders) = orders();
+        let asked = Instant::now();
+        let report = desk(handle).report().await;
+        assert!(asked.elapsed() < LEFT);
+        let why = report.status.expect_err("nobody answers").to_string();
+        assert_eq!(why, "IPVS does not answer within 2 s");
+        assert!(report.checks.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_hears_in_time_that_an_order_is_still_to_be_carried_out() {
+        let (handle, _orders) = orders();
+        let asked = Instant::now();
+        let server = RealServerId { address: [10, 1, 0, 1].into(), port: 80 };
+        let done = desk(handle).administer("web".into(), server, Administration::Disabled).await;
+        assert!(asked.elapsed() < LEFT);
+        let why = done.expect_err("nobody answers").to_string();
+        assert_eq!(why, "IPVS does not answer within 2 s: this is done when it does");
     }
 }
