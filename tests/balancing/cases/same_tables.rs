@@ -123,10 +123,13 @@ fn hastened(text: &str, alive: &Path) -> String {
         Some(word @ ("delay_loop" | "delay_before_retry" | "retry" | "nb_get_retry")) => {
             format!("{word} 1\n")
         }
-        // For a machine that is busy.
-        Some(word @ ("connect_timeout" | "misc_timeout")) => format!("{word} 2\n"),
+        // A busy machine takes its time.
+        Some("connect_timeout") => "connect_timeout 2\n".to_owned(),
+        Some("misc_timeout") => String::new(),
         Some("digest") => format!("digest {DIGEST}\n"),
-        Some("misc_path") => format!("misc_path \"/usr/bin/test -e {}\"\n", alive.display()),
+        Some("misc_path") => {
+            format!("misc_path \"/usr/bin/test -e {}\"\nmisc_timeout 15\n", alive.display())
+        }
         // Buoy's own: it would keep the last good servers when all seem to be dead.
         Some("panic_threshold") => String::new(),
         // Of a virtual address; the servers beside it are in the world.
