@@ -244,7 +244,8 @@ fn a_service_that_the_plane_refuses_is_told_once_and_does_not_keep_the_others_ou
     running.plane.lock().schedulers.insert(Scheduler::Mh);
     running.wait_until("it is tried again", |plane| plane.table.server(&other, &id(1)).is_some());
     let told: Vec<String> = running.notices.try_iter().map(|notice| in_words(&notice)).collect();
-    let again = told.iter().any(|words| words.contains("ip_vs_mh") || words.contains("cannot add real server"));
+    let again =
+        told.iter().any(|words| words.contains("ip_vs_mh") || words.contains("cannot add real server"));
     assert!(!again, "{told:?}");
 }
 
