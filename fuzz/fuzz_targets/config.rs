@@ -19,7 +19,6 @@ fuzz_target!(|text: &str| {
         known_interface: &|_| true,
         inspect_scripts: false,
         all_include_checks: false,
-        keep_blocks: true,
     };
     for name in ["fuzz.conf", "fuzz.toml"] {
         let loaded = config::load_text(Path::new(name), text, &options);
