@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 
 use crate::roster::{CheckId, Report};
 
+/// Reports for which there is room all the time. That of the first reports of all checks is given back.
+const ROOM: usize = 64;
+
 /// Where reports are read.
 #[derive(Debug)]
 pub struct Reports {
@@ -100,6 +103,11 @@ impl Reports {
 impl Waiting {
     fn pop(&mut self) -> Option<Report> {
         let id = self.order.pop_front()?;
-        self.latest.remove(&id)
+        let report = self.latest.remove(&id);
+        if self.order.is_empty() {
+            self.order.shrink_to(ROOM);
+            self.latest.shrink_to(ROOM);
+        }
+        report
     }
 }
