@@ -64,14 +64,15 @@ impl Probe {
     pub async fn attempt(&self, part: u32) -> Outcome {
         match self {
             Self::Tcp(check) => check.attempt().await,
-            Self::Http(check) => check.attempt(part).await,
-            Self::Smtp(check) => check.attempt().await,
-            Self::Dns(check) => check.attempt().await,
-            Self::Udp(check) => check.attempt().await,
-            Self::Ping(check) => check.attempt().await,
-            Self::File(check) => check.attempt().await,
-            Self::Command(check) => check.attempt().await,
-            Self::Agent(check) => check.attempt().await,
+            // Kilobytes, which attempts of other kinds should not have to carry along.
+            Self::Http(check) => Box::pin(check.attempt(part)).await,
+            Self::Smtp(check) => Box::pin(check.attempt()).await,
+            Self::Dns(check) => Box::pin(check.attempt()).await,
+            Self::Udp(check) => Box::pin(check.attempt()).await,
+            Self::Ping(check) => Box::pin(check.attempt()).await,
+            Self::File(check) => Box::pin(check.attempt()).await,
+            Self::Command(check) => Box::pin(check.attempt()).await,
+            Self::Agent(check) => Box::pin(check.attempt()).await,
             Self::External(_) => Outcome::Undecided(Trouble::NothingKnown),
         }
     }

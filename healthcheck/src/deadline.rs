@@ -1,6 +1,8 @@
 //! The time an attempt may take: each step its own, all together no more than a bound.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -69,6 +71,11 @@ impl Limits {
 
     /// The result of `work`, unless its time is up before. Drops `work` then.
     pub(crate) async fn step<T>(&self, step: Step, work: impl Future<Output = T>) -> Result<T, Reason> {
+        let mut work = pin!(work);
+        // What is there already needs neither clock nor timer.
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            return Ok(done);
+        }
         let step_end = Instant::now() + self.deadlines.step.min(FOREVER);
         match timeout_at(step_end.min(self.end), work).await {
             Ok(done) => Ok(done),

@@ -14,6 +14,8 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use crate::deadline::{Failure, Limits};
 use crate::outcome::{Cause, Reason, Step, Trouble};
 
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+
 /// The far end of a probe, and how its socket is made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Target {
@@ -44,13 +46,20 @@ impl Target {
         let socket = self.stream_socket().map_err(|error| self.socket_failure(error))?;
         let connecting = limits.step(Step::Connect, socket.connect(self.address)).await?;
         let stream = connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
-        // Without a listener, a port of this host can connect to itself.
-        let itself =
-            |local: SocketAddr| (local.ip(), local.port()) == (self.address.ip(), self.address.port());
-        if stream.local_addr().is_ok_and(itself) {
+        if self.may_meet_itself() && stream.local_addr().is_ok_and(|local| self.is_named_by(local)) {
             return Err(Reason::Refused.into());
         }
         Ok(stream)
+    }
+
+    /// Without a listener, a port of this host can connect to itself, if it is one of those that the kernel gives to
+    /// whoever asks for none.
+    fn may_meet_itself(&self) -> bool {
+        self.bind_port.is_some() || self.address.port() >= FIRST_UNPRIVILEGED_PORT
+    }
+
+    fn is_named_by(&self, local: SocketAddr) -> bool {
+        (local.ip(), local.port()) == (self.address.ip(), self.address.port())
     }
 
     /// A datagram socket that hears its peer only, and what routers say about it.
@@ -64,7 +73,6 @@ impl Target {
 
     fn stream_socket(&self) -> io::Result<TcpSocket> {
         let socket = self.socket(Type::STREAM, Protocol::TCP)?;
-        socket.set_tcp_nodelay(true)?;
         if self.bind_port.is_some() {
             // An orderly close would keep the one port from being used again for a minute.
             socket.set_linger(Some(Duration::ZERO))?;

@@ -148,6 +148,8 @@ impl Tls {
         sni: Sni,
         limits: &Limits,
     ) -> Result<TlsStream<TcpStream>, Reason> {
+        // The request follows the end of the handshake, which nobody answers. Without this it is only later.
+        stream.set_nodelay(true).ok();
         let server_name = server_name(name);
         let config = match (sni, &server_name) {
             (Sni::Tell, ServerName::DnsName(_)) => Arc::clone(&self.config),

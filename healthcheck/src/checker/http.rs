@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use tokio::net::TcpStream;
 
 use crate::deadline::{Deadlines, Failure, Limits};
 use crate::outcome::{Findings, Outcome};
@@ -139,10 +140,23 @@ impl HttpCheck {
 
     async fn fetch(&self, page: &Page, limits: &Limits) -> Result<Findings, Failure> {
         let stream = self.target.connect(limits).await?;
-        let Some(HttpTls { tls, name, sni }) = &self.tls else {
-            exchange::http1(stream, page, self.version, limits).await?;
-            return Ok(Findings::default());
-        };
+        match &self.tls {
+            None => {
+                exchange::http1(stream, page, self.version, limits).await?;
+                Ok(Findings::default())
+            }
+            // More kilobytes, for which plain attempts have no use.
+            Some(tls) => Box::pin(self.fetch_by_tls(tls, stream, page, limits)).await,
+        }
+    }
+
+    async fn fetch_by_tls(
+        &self,
+        HttpTls { tls, name, sni }: &HttpTls,
+        stream: TcpStream,
+        page: &Page,
+        limits: &Limits,
+    ) -> Result<Findings, Failure> {
         let name = name.as_deref().unwrap_or_else(|| page.host.name());
         let stream = tls.handshake(stream, name, *sni, limits).await?;
         let findings = Findings { certificate: expiry(&stream), ..Findings::default() };

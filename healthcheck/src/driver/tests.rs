@@ -198,3 +198,19 @@ async fn driver_ends_with_its_last_handle_and_takes_its_attempts_along() {
     tokio::time::sleep(SEC).await;
     assert_eq!(server.running.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn attempts_due_within_moments_begin_together_and_a_lone_one_in_time() {
+    let server = Arc::new(Server { takes: SEC / 1_000, ..Server::default() });
+    let (checks, _reports) = start(1_000);
+    add(&checks, 0, check("alone", &server)).await;
+    tokio::time::sleep(SEC * 10).await;
+    assert!(checks.snapshot().await.unwrap().lateness.max() <= SEC / 500, "only as late as the timer");
+    for id in 1..2_000 {
+        add(&checks, id, check(&id.to_string(), &server)).await;
+    }
+    tokio::time::sleep(SEC * 10).await;
+    // Twenty come due in the ten milliseconds between two starts.
+    assert!(server.most.load(Ordering::SeqCst) >= 10);
+    assert!(checks.snapshot().await.unwrap().lateness.max() <= TOGETHER + SEC / 500);
+}
