@@ -1,7 +1,6 @@
 //! The messages that Buoy sends to the kernel, and how soon: its reconciler on the kernel's plane, without the daemon
 //! around it, so that each change can be counted and timed where it is made.
 
-use std::fs;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,14 +17,14 @@ use buoy_ipvs::{
 };
 
 use crate::Effort;
-use crate::contestant::Contestants;
 use crate::report::{Report, Target};
 use crate::sample::Sample;
 use crate::table::{SERVERS, SERVICES, configuration};
+use crate::usage::cpu_of_this_thread;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(crate) fn measure(_: &Contestants, effort: Effort, report: &mut Report) -> Result<()> {
+pub(crate) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     let rounds = match effort {
         Effort::Full => 20,
         Effort::Quick => 5,
@@ -210,7 +209,8 @@ impl Plane for Counting {
 
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, PlaneError> {
         let refused = self.plane.apply(changes)?;
-        let applied = Applied { changes: changes.len(), at: Instant::now(), cpu: cpu_of_this_thread() };
+        let applied =
+            Applied { changes: changes.len(), at: Instant::now(), cpu: cpu_of_this_thread().as_secs_f64() };
         // The bench may be at its end.
         self.applied.try_send(applied).unwrap_or_default();
         Ok(refused)
@@ -247,11 +247,4 @@ impl Plane for Counting {
     fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError> {
         self.plane.stop_sync(role)
     }
-}
-
-/// Seconds.
-fn cpu_of_this_thread() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default();
-    Duration::from_nanos(nanoseconds).as_secs_f64()
 }

@@ -67,6 +67,9 @@ struct Options {
     /// The keepalived to measure; the one installed by default
     #[arg(long, value_name = "PATH")]
     keepalived: Option<PathBuf>,
+    /// Seconds between two checks of a server. User-mode Linux on a busy machine cannot keep up with 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    interval: u32,
     /// Be the server that is checked
     #[arg(long, hide = true)]
     serve: bool,
@@ -115,9 +118,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Takes a measure of both programs and adds its rows.
-type Take = fn(&Contestants, Effort, &mut Report) -> Result<()>;
-
 fn measure(options: &Options) -> Result<()> {
     // Loads the module, before which there is no listing.
     KernelPlane::open(ModuleLoading::Allowed).context("looking for IPVS")?;
@@ -133,14 +133,14 @@ fn measure(options: &Options) -> Result<()> {
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
     let wanted = |measure| options.only.is_empty() || options.only.contains(&measure);
     let mut report = Report::default();
-    let measures: [(Measure, Take); 4] = [
-        (Measure::Checks, checks::measure),
-        (Measure::Load, load::measure),
-        (Measure::Changes, changes::measure),
-        (Measure::Reloads, reloads::measure),
-    ];
-    for (measure, take) in measures.into_iter().filter(|(measure, _)| wanted(*measure)) {
-        take(&contestants, effort, &mut report).with_context(|| format!("measuring {measure:?}"))?;
+    for measure in Measure::value_variants().iter().copied().filter(|measure| wanted(*measure)) {
+        let taken = match measure {
+            Measure::Checks => checks::measure(&contestants, effort, options.interval, &mut report),
+            Measure::Load => load::measure(&contestants, effort, &mut report),
+            Measure::Changes => changes::measure(effort, &mut report),
+            Measure::Reloads => reloads::measure(&contestants, effort, &mut report),
+        };
+        taken.with_context(|| format!("measuring {measure:?}"))?;
     }
     println!("{}\n\n{report}", machine::facts(&contestants));
     Ok(())

@@ -47,8 +47,7 @@ impl Meter {
             // their rounding to hundredths of a second.
             let path = thread.join("schedstat");
             let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
-            used += Duration::from_nanos(nanoseconds.context("schedstat without numbers")?);
+            used += on_processor(&text).context("schedstat without numbers")?;
         }
         Ok(Self { at, used })
     }
@@ -64,6 +63,18 @@ pub(crate) struct Spent {
     /// Processor time of all threads.
     pub(crate) used: Duration,
     pub(crate) elapsed: Duration,
+}
+
+/// Processor time that the calling thread has used so far.
+#[allow(dead_code, reason = "not every bench has threads of its own to look at")]
+pub(crate) fn cpu_of_this_thread() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    on_processor(&text).unwrap_or_default()
+}
+
+fn on_processor(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory of a process is far below 2^52 bytes")]
