@@ -19,9 +19,9 @@ pub(crate) const BODY: &str = "in order";
 pub(crate) const DIGEST: &str = "c65530c55229fab2e3af0bc9fb1ed124";
 
 /// Ports of the files that are tried, by what speaks there. HTTP and TLS are told apart by the first byte.
-const WEB: [u16; 5] = [80, 443, 444, 1358, 8080];
+const WEB: [u16; 6] = [80, 81, 443, 444, 1358, 8080];
 const MAIL: [u16; 2] = [25, 587];
-const DATAGRAMS: u16 = 1358;
+const DATAGRAMS: [u16; 2] = [53, 1358];
 
 /// A client that says nothing for so long is left.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -31,8 +31,8 @@ pub(crate) struct World {
     host: Host,
     switch: Switch,
     directors: u8,
-    /// Answers datagrams.
-    _echo: Echo,
+    /// Answer datagrams.
+    _echoes: [Echo; 2],
 }
 
 impl World {
@@ -52,8 +52,8 @@ impl World {
         host.sysctl("net/ipv4/icmp_ratemask", "0").expect("a setting");
         host.sysctl("net/ipv6/icmp/ratelimit", "0").expect("a setting");
         host.run(listen);
-        let echo = Echo::start(&host, DATAGRAMS).expect("a free port");
-        Self { host, switch, directors: 0, _echo: echo }
+        let echoes = DATAGRAMS.map(|port| Echo::start(&host, port).expect("a free port"));
+        Self { host, switch, directors: 0, _echoes: echoes }
     }
 
     /// Whether all servers are there.

@@ -15,6 +15,11 @@ use crate::world::{DIGEST, World};
 /// So many files at a time: most of the time is spent on waiting for checks.
 const TOGETHER: usize = 4;
 
+/// Lines of our own files that keepalived 2.2.7 cannot do with: it leaves out a group of both families that has a mark,
+/// loses the netmask of a group, and is killed in a slow kernel where it has real-time priority.
+const NOT_ALIKE: [&str; 3] =
+    ["    2001:db8::1-f 80\n", "    persistence_granularity 255.255.255.0\n", "    checker_rt_priority 20\n"];
+
 const CHECKERS: [&str; 10] = [
     "TCP_CHECK",
     "HTTP_GET",
@@ -85,7 +90,8 @@ fn every_file_makes_the_same_table_when_all_servers_die_and_when_they_live() {
 /// Every file with virtual servers.
 fn files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [Path::new("/usr/share/doc/keepalived/samples"), &root.join("etc")];
+    let folders =
+        [Path::new("/usr/share/doc/keepalived/samples"), &root.join("etc"), &root.join("tests/config")];
     let files = folders.into_iter().flat_map(|folder| fs::read_dir(folder).expect("a folder"));
     let mut paths: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     paths.retain(|path| {
@@ -130,6 +136,8 @@ fn hastened(text: &str, alive: &Path) -> String {
         Some("misc_path") => {
             format!("misc_path \"/usr/bin/test -e {}\"\nmisc_timeout 15\n", alive.display())
         }
+        // The page of the world is matched by its digest; its datagrams come back as they are.
+        Some("regex" | "require_reply") => String::new(),
         // Buoy's own: it would keep the last good servers when all seem to be dead.
         Some("panic_threshold") => String::new(),
         // Of a virtual address; the servers beside it are in the world.
@@ -156,7 +164,8 @@ struct Run {
 impl Run {
     fn start(world: &mut World, file: &Path, change: &dyn Fn(&str) -> String) -> Self {
         let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-        let text = change(&String::from_utf8_lossy(&fs::read(file).expect("a file")));
+        let text = String::from_utf8_lossy(&fs::read(file).expect("a file")).into_owned();
+        let text = change(&NOT_ALIKE.iter().fold(text, |text, line| text.replace(line, "")));
         let sorry = text.lines().filter_map(|line| line.trim().strip_prefix("sorry_server"));
         let sorry = sorry
             .map(|words| words.split_whitespace().next().and_then(|w| w.parse().ok()).expect("an address"));
