@@ -61,6 +61,11 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
+/// Whether any server is checked by way of its service: then the plane has to hold that way before the first check.
+pub fn is_needed(services: &[VirtualServer]) -> bool {
+    services.iter().flat_map(|service| &service.service.servers).any(|server| server.mark.is_some())
+}
+
 /// Whose answers have an IPv4 address of their service as their source, and which.
 pub fn answering(services: &[VirtualServer]) -> BTreeSet<Answering> {
     let servers = services.iter().flat_map(|service| {

@@ -85,6 +85,8 @@ pub struct Driver<'o, P, O, T> {
     /// Those that the plane had before us.
     old_timeouts: Option<Timeouts>,
     flush: bool,
+    /// Whoever waits for the plane to be brought up to date; no more than calls are carried out before that.
+    settling: Vec<Reply<()>>,
     sync: Sync,
     /// The sync daemons may differ from what is wanted.
     sync_due: bool,
@@ -131,6 +133,7 @@ where
             timeouts: Timeouts::default(),
             old_timeouts: None,
             flush: first,
+            settling: Vec::new(),
             sync: Sync::default(),
             sync_due: false,
             refusals: Refusals::new(periods.look),
@@ -228,6 +231,7 @@ where
             }
             Call::Preview { services, reply } => reply(self.control.preview(services, now)),
             Call::Status(reply) => reply(self.status()),
+            Call::Settle(reply) => self.settling.push(reply),
         }
     }
 
@@ -257,6 +261,7 @@ where
                 (self.tell)(Notice::PlaneFailed(error));
             }
         }
+        self.settling.drain(..).for_each(|reply| reply(()));
         for report in self.control.take_reports() {
             (self.tell)(Notice::Report(report));
         }

@@ -50,6 +50,8 @@ pub enum Call {
         reply: Reply<Vec<Change>>,
     },
     Status(Reply<Status>),
+    /// Answered when the plane holds what was told before, or does not work.
+    Settle(Reply<()>),
     /// Nothing: there is news in the inbox.
     Look,
 }

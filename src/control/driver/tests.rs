@@ -371,3 +371,16 @@ fn status_and_preview_answer() {
     assert_eq!(preview.recv_timeout(PATIENCE).expect("a preview").len(), 1);
     assert!(!holds(&running.plane.lock(), 2));
 }
+
+#[test]
+fn whoever_waits_for_the_plane_is_told_when_it_holds_what_was_told_before() {
+    let running = Running::start(|_| {});
+    for last in 1..20 {
+        running.configure(services(&[last], Scheduler::Rr));
+        let (done, settled) = channel();
+        running.call(Call::Settle(Box::new(move |()| done.send(()).unwrap_or_default())));
+        settled.recv_timeout(PATIENCE).expect("an answer");
+        assert!(holds(&running.plane.lock(), last), "{last}");
+    }
+    running.stop(Farewell::Remove);
+}

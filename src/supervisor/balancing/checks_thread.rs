@@ -246,7 +246,7 @@ impl<'h> Desk<'h> {
             && let Some(plan) = plan
         {
             // The checks that there are go on meanwhile.
-            self.preparation.read(plan, self.paths);
+            self.preparation.read(plan, self.paths, self.health);
         }
         if changed.present {
             self.present = present;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::plan::Plan;
 use crate::control::detour;
+use crate::control::driver::{Call, Handle};
 use crate::control::probe::Probes;
 use crate::host::{Answering, ReturnPaths};
 
 /// Reading a few files takes so long only where something is wrong with what they are on.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// So long it may take to load the modules of IPVS and to program a large table.
+const PLANE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ways back of checks by way of a service.
 #[derive(Clone, Debug)]
@@ -57,11 +62,25 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Blocks: certificates may be on a mount that hangs.
-    fn read(plan: Arc<Plan>, paths: &Paths) -> Self {
+    /// Blocks: certificates may be on a mount that hangs, and IPVS may take its time.
+    fn read(plan: Arc<Plan>, paths: &Paths, plane: &Handle) -> Self {
         let answering = Arc::new(detour::answering(&plan.services));
         paths.open(&answering);
-        Self { probes: Probes::new(&plan), plan, answering }
+        let probes = Probes::new(&plan);
+        if detour::is_needed(&plan.services) {
+            wait_for_ways(plane);
+        }
+        Self { probes, plan, answering }
+    }
+}
+
+/// Until IPVS forwards checks that go by way of their services: before that they would find every server dead. The plan
+/// has been told to whoever drives it; why it takes longer is told there.
+fn wait_for_ways(plane: &Handle) {
+    let (done, settled) = sync_channel(1);
+    let settle = Call::Settle(Box::new(move |()| done.try_send(()).unwrap_or_default()));
+    if plane.call(settle).is_ok() {
+        let _late = settled.recv_timeout(PLANE_PATIENCE);
     }
 }
 
@@ -81,9 +100,9 @@ struct Reading {
 }
 
 impl Preparation {
-    pub(super) fn read(&mut self, plan: Arc<Plan>, paths: &Paths) {
-        let paths = paths.clone();
-        self.wait_for(tokio::task::spawn_blocking(move || Prepared::read(plan, &paths)));
+    pub(super) fn read(&mut self, plan: Arc<Plan>, paths: &Paths, plane: &Handle) {
+        let (paths, plane) = (paths.clone(), plane.clone());
+        self.wait_for(tokio::task::spawn_blocking(move || Prepared::read(plan, &paths, &plane)));
     }
 
     fn wait_for(&mut self, task: JoinHandle<Prepared>) {

@@ -6,8 +6,13 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::{LoadOptions, load_text};
+use crate::control::driver::orders;
 
 fn plan() -> Arc<Plan> {
+    plan_of("")
+}
+
+fn plan_of(text: &str) -> Arc<Plan> {
     let options = LoadOptions {
         config_id: None,
         strict: false,
@@ -15,7 +20,7 @@ fn plan() -> Arc<Plan> {
         inspect_scripts: false,
         all_include_checks: false,
     };
-    Arc::new(load_text(Path::new("test.conf"), "", &options).plan.expect("nothing is wrong with it"))
+    Arc::new(load_text(Path::new("test.conf"), text, &options).plan.expect("nothing is wrong with it"))
 }
 
 /// A reading that ends when it is told so.
@@ -65,4 +70,28 @@ fn ways_back_that_were_restored_are_not_opened_by_a_thread_that_comes_late() {
     paths.restore();
     paths.open(&BTreeSet::new());
     assert!(paths.lock().is_none());
+}
+
+#[tokio::test]
+async fn checks_by_way_of_a_service_wait_for_ipvs_and_others_do_not() {
+    let service = |word: &str| {
+        let check = format!("TCP_CHECK {{\n{word}\n}}");
+        plan_of(&format!(
+            "virtual_server 10.0.0.9 80 {{\nlb_algo rr\nlb_kind DR\nprotocol TCP\n\
+             real_server 10.0.1.1 80 {{\n{check}\n}}\n}}\n"
+        ))
+    };
+    let mut preparation = Preparation::default();
+    // Nobody drives it.
+    let (plane, orders) = orders();
+    preparation.read(service(""), &Paths::default(), &plane);
+    let at_once = timeout_at(Instant::now() + PLANE_PATIENCE / 2, preparation.prepared()).await;
+    at_once.expect("nothing to wait for").expect("read");
+    preparation.read(service("check_vip"), &Paths::default(), &plane);
+    let soon = Instant::now() + Duration::from_millis(200);
+    timeout_at(soon, preparation.prepared()).await.expect_err("IPVS has nothing to forward them by");
+    // It will never have.
+    drop(orders);
+    let later = timeout_at(Instant::now() + PLANE_PATIENCE / 2, preparation.prepared()).await;
+    later.expect("waiting would be in vain").expect("read");
 }
