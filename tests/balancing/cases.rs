@@ -36,15 +36,19 @@ macro_rules! with_buoy_alone {
     };
 }
 
+mod agents;
 mod continuity;
 mod draining;
 mod failing;
 mod forwarding;
 mod listing;
+mod operators;
 mod pair;
+mod panic;
 mod quorum;
 mod same_tables;
 mod scheduling;
+mod timeouts;
 
 /// Runs a case where it may run, and says how long it took.
 fn timed(case: impl FnOnce()) {

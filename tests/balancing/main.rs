@@ -61,3 +61,8 @@ fn services_go_on_whatever_becomes_of_buoy() {
 fn both_programs_leave_the_same_table() {
     run_cases(&["same_tables::"]);
 }
+
+#[test]
+fn operators_and_agents_are_obeyed() {
+    run_cases(&["operators::", "agents::", "panic::", "timeouts::buoy_alone::"]);
+}

@@ -1,4 +1,4 @@
-//! Real servers: programs that answer over TCP, HTTP and UDP with their name.
+//! Real servers: programs that answer over TCP, HTTP and UDP with their name, and agents that say how they fare.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +14,13 @@ use crate::world::BODY;
 /// Of every server, and of every virtual server that does not translate ports.
 pub(crate) const PORT: u16 = 7000;
 
+/// Where the agent of a server is asked.
+pub(crate) const AGENT_PORT: u16 = 7001;
+
 /// A host behind the director, and the program on it.
 ///
 /// A line of text is answered by the name and the line, as often as one comes; a GET by a page that begins with the
-/// name; a datagram by the name and the datagram.
+/// name; a datagram by the name and the datagram. Its agent says to everybody what it was told to say.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: String,
@@ -27,6 +30,7 @@ pub(crate) struct Server {
     /// Where datagrams are awaited: each is answered from where it was sent to.
     pub(crate) addresses: Vec<IpAddr>,
     page: Arc<Mutex<Page>>,
+    agent: Arc<Mutex<String>>,
     program: Option<Running>,
 }
 
@@ -54,6 +58,7 @@ impl Server {
             address6,
             addresses: vec![address, address6],
             page: Arc::new(Mutex::new(page)),
+            agent: Arc::new(Mutex::new("up 100%".to_owned())),
             program: None,
         }
     }
@@ -62,7 +67,8 @@ impl Server {
     pub(crate) fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let (ready, listening) = std::sync::mpsc::sync_channel(1);
-        let work = Work { name: self.name.as_str().into(), page: Arc::clone(&self.page) };
+        let (page, agent) = (Arc::clone(&self.page), Arc::clone(&self.agent));
+        let work = Work { name: self.name.as_str().into(), page, agent };
         let addresses = self.addresses.clone();
         // A thread is in the namespace of the thread that made it.
         let thread = self.host.run(move || {
@@ -93,6 +99,11 @@ impl Server {
         let page = Page { status, body: body.to_owned() };
         *self.page.lock().unwrap_or_else(PoisonError::into_inner) = page;
     }
+
+    /// Changes what its agent says; without a word it closes the connection.
+    pub(crate) fn say(&self, line: &str) {
+        line.clone_into(&mut self.agent.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Drop for Server {
@@ -105,12 +116,16 @@ impl Drop for Server {
 struct Work {
     name: Arc<str>,
     page: Arc<Mutex<Page>>,
+    agent: Arc<Mutex<String>>,
 }
 
 impl Work {
     async fn listen(&self, addresses: &[IpAddr]) {
         // For both families.
         let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await.expect("a port for TCP");
+        let agent =
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, AGENT_PORT)).await.expect("a port for the agent");
+        tokio::spawn(self.clone().report(agent));
         let work = self.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -124,6 +139,15 @@ impl Work {
         for address in addresses {
             let socket = UdpSocket::bind((*address, PORT)).await.expect("a port for UDP");
             tokio::spawn(self.clone().answer(socket));
+        }
+    }
+
+    async fn report(self, listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let line = self.agent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let line = if line.is_empty() { line } else { line + "\n" };
+            // Whoever asks may have gone.
+            stream.write_all(line.as_bytes()).await.unwrap_or_default();
         }
     }
 
