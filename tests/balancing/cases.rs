@@ -38,8 +38,10 @@ macro_rules! with_buoy_alone {
 
 mod agents;
 mod continuity;
+mod detours;
 mod draining;
 mod failing;
+mod families;
 mod forwarding;
 mod listing;
 mod operators;
@@ -48,6 +50,7 @@ mod panic;
 mod quorum;
 mod same_tables;
 mod scheduling;
+mod sctp;
 mod timeouts;
 
 /// Runs a case where it may run, and says how long it took.

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use buoy::api::{Status, client};
 use buoy::lab::{Host, Process, Program};
 use buoy_ipvs::kernel::ModuleLoading;
-use buoy_ipvs::{KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, SyncDaemon, Table, Weight};
+use buoy_ipvs::{
+    KernelPlane, Plane, Protocol, RealServerId, ServiceId, Snapshot, Statistics, SyncDaemon, Table, Weight,
+};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -187,6 +189,11 @@ impl Director {
 
     pub(crate) fn table(&mut self) -> Table {
         self.snapshot().table
+    }
+
+    /// What the kernel has counted up to two seconds ago.
+    pub(crate) fn statistics(&mut self) -> Statistics {
+        self.plane(|plane| plane.statistics().expect("the counters"))
     }
 
     pub(crate) fn sync_daemons(&mut self) -> Vec<SyncDaemon> {

@@ -66,3 +66,8 @@ fn both_programs_leave_the_same_table() {
 fn operators_and_agents_are_obeyed() {
     run_cases(&["operators::", "agents::", "panic::", "timeouts::buoy_alone::"]);
 }
+
+#[test]
+fn what_is_rare_is_forwarded_and_checked() {
+    run_cases(&["detours::", "sctp::", "families::", "timeouts::keepalived::", "timeouts::buoy::"]);
+}

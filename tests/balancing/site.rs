@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What servers send from their own addresses goes to the director, which translates it; what they send from an address
-//! of the director goes to the client by a way of its own.
+//! of the director goes to the client by a way of its own, and to neighbours directly.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -46,6 +46,25 @@ impl Way {
 
     pub(crate) fn vip6(self) -> IpAddr {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100 + u16::from(self.number())).into()
+    }
+
+    /// Where a server has the virtual address; `None` where it needs none.
+    pub(crate) fn device(self) -> Option<&'static str> {
+        match self {
+            Self::Masquerade => None,
+            Self::Direct => Some("lo"),
+            Self::Ipip | Self::Gue => Some("ipip0"),
+            Self::Gre => Some("gre1"),
+        }
+    }
+
+    /// The same for IPv6.
+    pub(crate) fn device6(self) -> Option<&'static str> {
+        match self {
+            Self::Direct => Some("lo"),
+            Self::Ipip => Some("ip6tun0"),
+            Self::Masquerade | Self::Gre | Self::Gue => None,
+        }
     }
 
     fn number(self) -> u8 {
@@ -100,28 +119,30 @@ impl Site {
             "address add {address}/24 dev eth0\naddress add {address6}/64 dev eth0 nodad\n\
              route add default via {}\nroute add default via {}\n\
              link add ipip0 type ipip local {address}\nlink add gre1 type gre local {address}\n\
-             link add ip6tun0 type ip6tnl mode any local {address6}\nfou add port 6080 gue\n\
-             link set ipip0 up\nlink set gre1 up\nlink set ip6tun0 up\n\
-             route add default via {} table 100\n",
+             link add ip6tun0 type ip6tnl mode any local {address6}\n\
+             link add sit1 type sit local {address}\nfou add port 6080 gue\n\
+             link set ipip0 up\nlink set gre1 up\nlink set ip6tun0 up\nlink set sit1 up\n\
+             route add {}/24 dev eth0 table 100\nroute add default via {} table 100\n",
             back_address(1),
             back_address6(1),
+            back_address(0),
             back_address(250),
         );
         let mut addresses = vec![address, address6];
         for way in Way::ALL {
-            let device = match way {
-                Way::Masquerade => continue,
-                Way::Direct => "lo",
-                Way::Ipip | Way::Gue => "ipip0",
-                Way::Gre => "gre1",
-            };
+            let Some(device) = way.device() else { continue };
             let vip = way.vip();
             script += &format!("address add {vip}/32 dev {device}\nrule add from {vip} table 100\n");
             addresses.push(vip);
         }
         ip(&host, &script);
-        let mut script = format!("route add default via {} table 100\n", back_address6(250));
-        for (way, device) in [(Way::Direct, "lo"), (Way::Ipip, "ip6tun0")] {
+        let mut script = format!(
+            "route add {}/64 dev eth0 table 100\nroute add default via {} table 100\n",
+            back_address6(0),
+            back_address6(250)
+        );
+        for way in Way::ALL {
+            let Some(device) = way.device6() else { continue };
             let vip = way.vip6();
             script += &format!("address add {vip}/128 dev {device} nodad\nrule add from {vip} table 100\n");
             addresses.push(vip);
@@ -135,6 +156,7 @@ impl Site {
             ("net/ipv4/conf/all/rp_filter", "0"),
             ("net/ipv4/conf/ipip0/rp_filter", "0"),
             ("net/ipv4/conf/gre1/rp_filter", "0"),
+            ("net/ipv4/conf/ip6tun0/rp_filter", "0"),
         ] {
             host.sysctl(key, value).expect("a setting");
         }
