@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use buoy_ipvs::{Family, RealServerId, ServiceId};
+use buoy_ipvs::{Family, Protocol, RealServerId, ServiceId};
 
-use crate::director::{Director, buoy, serving, tcp, virtual_server};
+use crate::client::Tally;
+use crate::director::{Director, buoy, serving, tcp, udp, virtual_server};
 use crate::server::{PORT, Server};
 use crate::site::{SOON, Site, Way, ip, wait_until};
 
@@ -12,16 +13,35 @@ with_buoy_alone!(a_server_without_the_virtual_address_is_found_dead_though_its_o
 
 /// How a service forwards, its address, and where servers have that.
 struct Service {
+    protocol: Protocol,
     way: Way,
     vip: IpAddr,
     device: &'static str,
 }
 
 impl Service {
+    /// TCP by every way that needs the address on servers, and UDP by one.
     fn all() -> Vec<Self> {
         let v4 = Way::ALL.iter().filter_map(|way| Some((*way, way.vip(), way.device()?)));
         let v6 = Way::ALL.iter().filter_map(|way| Some((*way, way.vip6(), way.device6()?)));
-        v4.chain(v6).map(|(way, vip, device)| Self { way, vip, device }).collect()
+        let both = v4.chain(v6).flat_map(|(way, vip, device)| {
+            let udp = (way == Way::Direct).then_some(Protocol::Udp);
+            let protocols = [Some(Protocol::Tcp), udp].into_iter().flatten();
+            protocols.map(move |protocol| Self { protocol, way, vip, device })
+        });
+        both.collect()
+    }
+
+    fn id(&self) -> ServiceId {
+        if self.protocol == Protocol::Udp { udp(self.to()) } else { tcp(self.to()) }
+    }
+
+    #[track_caller]
+    fn tally(&self, site: &Site, count: usize) -> Tally {
+        match self.protocol {
+            Protocol::Udp => site.client.tally_datagrams(count, self.to()),
+            _ => site.client.tally(count, self.to()),
+        }
     }
 
     fn to(&self) -> SocketAddr {
@@ -38,15 +58,20 @@ impl Service {
 
     fn configuration(&self, servers: &[Server]) -> String {
         let words = format!(
-            "protocol TCP\n    lb_algo rr\n    {}\n    delay_loop 0.2\n    warmup 0",
+            "protocol {}\n    lb_algo rr\n    {}\n    delay_loop 0.5\n    delay_before_retry 0.2\n    warmup 0",
+            self.protocol,
             self.way.words()
         );
         let common = "check_vip\n        connect_timeout 1";
-        // One of them more than connects.
-        let check = match self.way {
-            Way::Ipip => format!(
-                "HTTP_GET {{\n        url {{\n path /\n status_code 200\n }}\n        {common}\n        }}"
-            ),
+        // One of them does more than connect.
+        let check = match (self.protocol, self.way) {
+            (Protocol::Udp, _) => {
+                format!("UDP_CHECK {{\n        require_reply\n        {common}\n        }}")
+            }
+            (_, Way::Ipip) => {
+                let url = "url {\n            path /\n            status_code 200\n        }";
+                format!("HTTP_GET {{\n        {url}\n        {common}\n        }}")
+            }
             _ => format!("TCP_CHECK {{\n        {common}\n        }}"),
         };
         virtual_server(&format!("{} {PORT}", self.vip), &words, servers, |_| check.clone())
@@ -65,7 +90,7 @@ fn wait_for(director: &mut Director, services: &[Service], servers: &[&Server]) 
     let took = director.wait_for_table(SOON, "the servers with the address", |table| {
         services.iter().all(|service| {
             let wanted: Vec<_> = servers.iter().map(|server| service.real(server)).collect();
-            serving(table, &tcp(service.to())) == wanted
+            serving(table, &service.id()) == wanted
         })
     });
     eprintln!("{} servers in all services after {took:?}", servers.len());
@@ -85,7 +110,7 @@ fn a_server_without_the_virtual_address_is_found_dead_though_its_own_answers() {
     let mut asked = 0;
     let mut ask = |names: &[&str]| {
         for service in &services {
-            let tally = site.client.tally(6, service.to());
+            let tally = service.tally(&site, 6);
             assert_eq!(tally.keys().collect::<Vec<_>>(), names, "{:?} to {}", service.way, service.vip);
             assert!(tally.values().all(|count| *count == 6 / names.len()), "{tally:?}");
         }
@@ -94,7 +119,8 @@ fn a_server_without_the_virtual_address_is_found_dead_though_its_own_answers() {
     ask(&["a", "b", "c"]);
 
     let addresses = |verb: &str| {
-        for service in &services {
+        // A service of another protocol has the same address.
+        for service in services.iter().filter(|service| service.protocol == Protocol::Tcp) {
             let len = if service.vip.is_ipv4() { 32 } else { 128 };
             let nodad = if service.vip.is_ipv6() && verb == "add" { " nodad" } else { "" };
             let line = format!("address {verb} {}/{len} dev {}{nodad}\n", service.vip, service.device);
@@ -121,7 +147,7 @@ fn a_server_without_the_virtual_address_is_found_dead_though_its_own_answers() {
     let mut counted = || {
         let statistics = director.statistics();
         let connections = |id: &ServiceId| statistics.services.get(id).map_or(0, |c| c.connections);
-        let of_clients: Vec<u64> = services.iter().map(|service| connections(&tcp(service.to()))).collect();
+        let of_clients: Vec<u64> = services.iter().map(|service| connections(&service.id())).collect();
         (of_clients, marks.iter().all(|id| connections(id) > 0))
     };
     let expected = (vec![asked; services.len()], true);
