@@ -261,10 +261,10 @@ where
                 (self.tell)(Notice::PlaneFailed(error));
             }
         }
-        self.settling.drain(..).for_each(|reply| reply(()));
         for report in self.control.take_reports() {
             (self.tell)(Notice::Report(report));
         }
+        self.settling.drain(..).for_each(|reply| reply(()));
     }
 
     fn try_turn(&mut self) -> Result<(), PlaneError> {
