@@ -19,6 +19,8 @@ use super::report::Report;
 use refusals::Refusals;
 use sync::Sync;
 
+use inbox::Past;
+
 pub use inbox::{Call, Farewell, Handle, NotTaken, Orders, Reply, Settings, orders};
 
 /// Calls carried out before the plane is brought up to date.
@@ -144,8 +146,8 @@ where
 
     /// Runs until it is told to stop, or until every handle is gone.
     pub fn run(mut self) {
+        self.resume();
         let mut stop = self.read_inbox();
-        self.orders.administer_again(&mut self.control, Instant::now());
         loop {
             if let Some((farewell, reply)) = stop {
                 self.stop(farewell);
@@ -168,6 +170,19 @@ where
         }
     }
 
+    /// Goes on from where a driver before this one was.
+    fn resume(&mut self) {
+        let Past { settings, leaving, administrations } = self.orders.past();
+        let now = Instant::now();
+        self.look_before(&settings);
+        self.control.configure(settings.services.clone(), now);
+        self.control.resume(leaving, now);
+        for ((service, server), administration) in administrations {
+            // Of what was removed nothing is remembered.
+            let _removed = self.control.administer(&service, server, administration, now);
+        }
+    }
+
     fn due(&self) -> Instant {
         let count = self.control.wants_statistics().then_some(self.count_at);
         [count, self.control.poll_timeout()].into_iter().flatten().fold(self.look_at, Instant::min)
@@ -187,6 +202,8 @@ where
             }
             self.flush &= settings.flush;
             self.refusals.begin_anew(&self.control);
+            self.orders.note_settings(settings);
+            self.note_leaving();
         }
         if let Some(daemons) = sync {
             self.sync.want(&daemons);
@@ -261,10 +278,18 @@ where
                 (self.tell)(Notice::PlaneFailed(error));
             }
         }
+        self.note_leaving();
         for report in self.control.take_reports() {
             (self.tell)(Notice::Report(report));
         }
         self.settling.drain(..).for_each(|reply| reply(()));
+    }
+
+    /// For a driver that starts anew.
+    fn note_leaving(&mut self) {
+        if let Some(leaving) = self.control.take_leaving() {
+            self.orders.note_leaving(leaving);
+        }
     }
 
     fn try_turn(&mut self) -> Result<(), PlaneError> {

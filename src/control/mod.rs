@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use buoy_ipvs::{Change, Entry, RealServerId, ServiceId, Statistics, Table};
 
-pub use pool::{Administration, Health, ServerState, ServiceState};
+pub use pool::{Administration, Health, Leaving, ServerState, ServiceState};
 pub use report::{DrainEnd, Report};
 pub use service::{Server, Service, Sorry};
 
@@ -53,6 +53,8 @@ pub struct Control {
     inherited: Option<Table>,
     /// There are virtual servers of which nothing is left.
     any_gone: bool,
+    /// What drains because it was removed is not what [`Control::take_leaving`] told last.
+    leaving_changed: bool,
     /// What the plane holds of the services that are ours, as far as we know.
     held: Table,
     /// What may have to be changed in the plane.
@@ -105,9 +107,31 @@ impl Control {
             }
             self.pools.insert(name, pool);
         }
+        self.leaving_changed = true;
         self.find_owners();
         self.settle_all(now);
         self.bury();
+    }
+
+    /// Takes over what the control before this one let drain, after the settings that it had.
+    pub fn resume(&mut self, leaving: Vec<Leaving>, now: Instant) {
+        for leaving in leaving {
+            let name = Arc::clone(leaving.service());
+            match self.pools.get_mut(&name) {
+                Some(pool) => pool.resume(leaving, now),
+                None => self.pools.extend(leaving.into_pool(now).map(|pool| (name, pool))),
+            }
+        }
+        self.leaving_changed = true;
+        self.find_owners();
+        self.settle_all(now);
+        self.bury();
+    }
+
+    /// What drains because reloads have removed it, for [`Control::resume`]. `None` when that has not changed.
+    pub fn take_leaving(&mut self) -> Option<Vec<Leaving>> {
+        let changed = std::mem::take(&mut self.leaving_changed);
+        changed.then(|| self.pools.values().filter_map(Pool::leaving).collect())
     }
 
     /// The checkers have come to another conclusion about a server.
@@ -297,7 +321,7 @@ impl Control {
 
     fn settle(&mut self, name: &Arc<str>, now: Instant) {
         let Some(pool) = self.pools.get_mut(name) else { return };
-        pool.settle(now, &mut self.reports);
+        self.leaving_changed |= pool.settle(now, &mut self.reports);
         self.dirty.extend(pool.settings().members.iter().map(|member| member.id));
         if pool.waits() {
             self.waiting.insert(Arc::clone(name));

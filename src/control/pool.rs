@@ -1,5 +1,7 @@
 //! One virtual server: which of its real servers serve, by health, administration and quorum.
 
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,8 @@ use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Table, V
 use super::Unknown;
 use super::report::{DrainEnd, Report};
 use super::service::{Server, Service};
+
+pub use leaving::Leaving;
 
 /// What the checkers say of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,8 +333,8 @@ impl Pool {
         members.flat_map(|member| [deadline(member), member.out_until]).flatten().min()
     }
 
-    /// Draws the conclusions from whatever has changed.
-    pub(super) fn settle(&mut self, now: Instant, reports: &mut Vec<Report>) {
+    /// Draws the conclusions from whatever has changed. Whether a server that was leaving is gone now.
+    pub(super) fn settle(&mut self, now: Instant, reports: &mut Vec<Report>) -> bool {
         for (id, member) in &mut self.servers {
             if member.out_until.take_if(|until| *until <= now).is_some() {
                 (member.up, member.since) = (true, now);
@@ -343,9 +347,11 @@ impl Pool {
                 reports.push(Report::Drained { service: Arc::clone(&self.settings.name), server: *id, end });
             }
         }
+        let before = self.servers.len();
         self.servers.retain(|_, member| !(member.leaving && member.drain == Some(Drain::Over)));
         self.settle_panic(reports);
         self.settle_quorum(reports);
+        self.servers.len() < before
     }
 
     fn settle_panic(&mut self, reports: &mut Vec<Report>) {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use buoy_ipvs::{Change, RealServerId, SyncDaemon, Timeouts};
 
 use super::Status;
+use crate::control::Unknown;
 use crate::control::checks::ServerKey;
-use crate::control::pool::{Administration, Health};
+use crate::control::pool::{Administration, Health, Leaving};
 use crate::control::service::Service;
-use crate::control::{Control, Unknown};
 
 /// Calls on their way. Operators make them, one at a time as a rule.
 const CALLS: usize = 64;
@@ -105,9 +105,19 @@ struct SyncState {
 #[derive(Debug, Default)]
 struct State {
     settings: Arc<Settings>,
-    /// What operators have said, for a driver that starts anew.
-    administrations: BTreeMap<ServerKey, Administration>,
+    past: Past,
     news: News,
+}
+
+/// What a driver knew, for one that starts anew.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    /// Those that it has gone over to. Later ones are news.
+    pub(super) settings: Arc<Settings>,
+    /// What it let drain of all that they had removed.
+    pub(super) leaving: Vec<Leaving>,
+    /// What operators have said of what is configured.
+    pub(super) administrations: BTreeMap<ServerKey, Administration>,
 }
 
 /// What has not been taken yet.
@@ -135,14 +145,8 @@ pub fn orders() -> (Handle, Orders) {
 impl Handle {
     /// Goes over to other settings.
     pub fn configure(&self, settings: Settings) {
-        let named: BTreeSet<ServerKey> = settings
-            .services
-            .iter()
-            .flat_map(|service| service.servers.iter().map(|server| (Arc::clone(&service.name), server.id)))
-            .collect();
         let settings = Arc::new(settings);
         let mut state = self.inbox.lock();
-        state.administrations.retain(|key, _| named.contains(key));
         let old = std::mem::replace(&mut state.settings, Arc::clone(&settings));
         let missed = state.news.settings.replace(settings);
         drop(state);
@@ -210,17 +214,31 @@ impl Orders {
         self.inbox.lock_sync().new = true;
     }
 
-    /// Tells a driver that starts anew what operators have said.
-    pub(super) fn administer_again(&self, control: &mut Control, now: std::time::Instant) {
-        let said = self.inbox.lock().administrations.clone();
-        for ((service, server), administration) in said {
-            // A reload may have removed it.
-            let _removed = control.administer(&service, server, administration, now);
-        }
+    pub(super) fn past(&self) -> Past {
+        self.inbox.lock().past.clone()
+    }
+
+    /// The driver has gone over to these, and has forgotten what operators said of servers that they do not have.
+    pub(super) fn note_settings(&self, settings: Arc<Settings>) {
+        let servers = |service: &Service| {
+            let ids = service.servers.iter().map(|server| server.id);
+            ids.map(|id| (Arc::clone(&service.name), id)).collect::<Vec<_>>()
+        };
+        let named: BTreeSet<ServerKey> = settings.services.iter().flat_map(servers).collect();
+        let mut state = self.inbox.lock();
+        state.past.administrations.retain(|key, _| named.contains(key));
+        let old = std::mem::replace(&mut state.past.settings, settings);
+        drop(state);
+        // Large ones take their time to go.
+        drop(old);
+    }
+
+    pub(super) fn note_leaving(&self, leaving: Vec<Leaving>) {
+        self.inbox.lock().past.leaving = leaving;
     }
 
     pub(super) fn remember(&self, server: ServerKey, administration: Administration) {
-        let administrations = &mut self.inbox.lock().administrations;
+        let administrations = &mut self.inbox.lock().past.administrations;
         match administration {
             Administration::Enabled => drop(administrations.remove(&server)),
             said => drop(administrations.insert(server, said)),

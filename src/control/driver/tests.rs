@@ -124,6 +124,12 @@ impl Running {
         told.recv_timeout(PATIENCE).expect("an answer")
     }
 
+    fn status(&self) -> Status {
+        let (told, status) = channel();
+        self.call(Call::Status(Box::new(move |status| drop(told.send(status)))));
+        status.recv_timeout(PATIENCE).expect("a status")
+    }
+
     #[track_caller]
     fn wait_until(&self, what: &str, right: impl Fn(&mut MemoryPlane) -> bool) {
         let deadline = Instant::now() + PATIENCE;
@@ -191,6 +197,22 @@ fn services(servers: &[u8], scheduler: Scheduler) -> Vec<Service> {
     }]
 }
 
+/// Another virtual server with one real server.
+fn other_service() -> (ServiceId, Service) {
+    let other = ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 2].into(), port: 80 };
+    let mut service = services(&[1], Scheduler::Wlc).remove(0);
+    (service.name, service.members[0].id) = ("other".into(), other);
+    (other, service)
+}
+
+fn busy() -> Counters {
+    Counters { active: 3, ..Counters::default() }
+}
+
+fn drains(plane: &MemoryPlane, service: &ServiceId, last: u8) -> bool {
+    plane.table.server(service, &id(last)).is_some_and(|server| server.weight.is_zero())
+}
+
 fn holds(plane: &MemoryPlane, last: u8) -> bool {
     plane.table.server(&vip(), &id(last)).is_some()
 }
@@ -217,12 +239,9 @@ fn a_burst_of_results_takes_out_what_died_and_a_drained_server_goes_when_it_is_e
     running.handle.health(("web".into(), id(1)), health);
     running.wait_for("real server 10.1.0.1:80 of web is down: connection refused");
     running.wait_until("it is out", |plane| !holds(plane, 1));
-    let busy = Counters { active: 3, ..Counters::default() };
-    running.plane.lock().statistics.servers.insert((vip(), id(2)), busy);
+    running.plane.lock().statistics.servers.insert((vip(), id(2)), busy());
     assert_eq!(running.administer(2, Administration::Drain { deadline: None }), Ok(()));
-    running.wait_until("it drains", |plane| {
-        plane.table.server(&vip(), &id(2)).is_some_and(|server| server.weight.is_zero())
-    });
+    running.wait_until("it drains", |plane| drains(plane, &vip(), 2));
     running.plane.lock().statistics.servers.insert((vip(), id(2)), Counters::default());
     running.wait_for("real server 10.1.0.2:80 of web is drained: its last connection has ended");
     running.wait_until("it is gone", |plane| !holds(plane, 2) && holds(plane, 3));
@@ -234,9 +253,8 @@ fn a_service_that_the_plane_refuses_is_told_once_and_does_not_keep_the_others_ou
         plane.schedulers.remove(&Scheduler::Mh);
     });
     let mut all = services(&[1], Scheduler::Wlc);
-    let other = ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 2].into(), port: 80 };
-    let mut refused = services(&[1], Scheduler::Mh).remove(0);
-    (refused.name, refused.members[0].id) = ("other".into(), other);
+    let (other, mut refused) = other_service();
+    refused.members = vec![VirtualService::new(other, Scheduler::Mh)];
     all.push(refused);
     running.configure(all);
     running.wait_for("module ip_vs_mh is missing");
@@ -355,13 +373,67 @@ fn a_driver_that_starts_anew_knows_what_was_configured_and_what_operators_have_s
 }
 
 #[test]
+fn a_driver_that_starts_anew_lets_drain_what_reloads_have_removed() {
+    let mut running = Running::start(|_| {});
+    let (other, service) = other_service();
+    let mut all = services(&[1, 2], Scheduler::Wlc);
+    all[0].drain_deadline = Some(PATIENCE * 100);
+    let one = Service { servers: all[0].servers[..1].to_vec(), ..all[0].clone() };
+    all.push(service);
+    running.configure(all);
+    running.wait_until("they are there", |plane| {
+        holds(plane, 2) && plane.table.server(&other, &id(1)).is_some()
+    });
+    running.plane.lock().statistics.servers.extend([((vip(), id(2)), busy()), ((other, id(1)), busy())]);
+    running.configure(vec![one]);
+    let both_drain = |plane: &mut MemoryPlane| drains(plane, &vip(), 2) && drains(plane, &other, 1);
+    running.wait_until("what is removed drains", both_drain);
+    let deadline = running.status().services[1].servers[1].deadline;
+    assert!(deadline.is_some());
+    running.stop(Farewell::Keep);
+    let told = running.plane.lock().told.len();
+    running.start_again();
+    let status = running.status();
+    let leaving: Vec<_> =
+        status.services.iter().map(|service| (&*service.settings.name, service.leaving)).collect();
+    assert_eq!(leaving, [("other", true), ("web", false)]);
+    let server = &status.services[1].servers[1];
+    assert_eq!((server.leaving, server.draining, server.deadline), (true, true, deadline));
+    // The first status came before the first turn.
+    running.status();
+    assert_eq!(running.plane.lock().told.len(), told, "nothing is done to what drains");
+    running.plane.lock().statistics.servers.clear();
+    running.wait_until("what has drained is gone", |plane| {
+        !holds(plane, 2) && plane.table.entry(&other).is_none()
+    });
+    running.stop(Farewell::Keep);
+    running.start_again();
+    assert_eq!(running.status().services.len(), 1, "what is gone stays gone");
+}
+
+#[test]
+fn what_a_reload_removes_while_no_driver_runs_drains_when_one_does() {
+    let mut running = Running::start(|_| {});
+    running.configure(services(&[1, 2, 3], Scheduler::Wlc));
+    running.wait_until("they are there", |plane| holds(plane, 3));
+    assert_eq!(running.administer(3, Administration::Disabled), Ok(()));
+    running.wait_until("one is out", |plane| !holds(plane, 3));
+    running.plane.lock().statistics.servers.insert((vip(), id(2)), busy());
+    running.stop(Farewell::Keep);
+    running.configure(services(&[1], Scheduler::Wlc));
+    running.start_again();
+    running.wait_until("it drains", |plane| drains(plane, &vip(), 2));
+    assert!(!holds(&running.plane.lock(), 3), "what was out stays out");
+    running.plane.lock().statistics.servers.clear();
+    running.wait_until("it is gone", |plane| !holds(plane, 2));
+}
+
+#[test]
 fn status_and_preview_answer() {
     let running = Running::start(|_| {});
     running.configure(services(&[1], Scheduler::Wlc));
     running.wait_until("it is there", |plane| holds(plane, 1));
-    let (told, status) = channel();
-    running.call(Call::Status(Box::new(move |status| drop(told.send(status)))));
-    let status = status.recv_timeout(PATIENCE).expect("a status");
+    let status = running.status();
     let service = &status.services[0];
     assert_eq!((&*service.settings.name, service.quorum, service.servers.len()), ("web", true, 1));
     assert!(status.statistics.is_some());
