@@ -168,8 +168,10 @@ impl Desk {
     ) -> Result<()> {
         let (answer, answered) = sync_channel(1);
         let reply = Box::new(move |done| answer.send(done).unwrap_or_default());
+        let (service, server) = (service.to_string(), server.to_string());
         self.handle.call(Call::Administer { service, server, administration, reply })?;
-        Ok(answered.recv_timeout(PATIENCE).context("no answer of the driver")??)
+        answered.recv_timeout(PATIENCE).context("no answer of the driver")??;
+        Ok(())
     }
 
     /// The next changes that are made.

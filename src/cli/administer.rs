@@ -46,7 +46,8 @@ pub(super) struct DrainArgs {
 /// Take a real server out at once, with its connections
 ///
 /// It is out of the table at once, and its connections are lost; to have them end by themselves use `buoy drain`. It stays
-/// out until `buoy enable`, whatever its checks say. A reload leaves it so.
+/// out until `buoy enable`, whatever its checks say. A reload leaves it so. The drain of a server that a reload has removed
+/// is over.
 #[derive(Args, Debug)]
 #[command(after_long_help = WORDS)]
 pub(super) struct DisableArgs {

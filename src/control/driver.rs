@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use buoy_ipvs::{Change, Plane, PlaneError, Refusal, ServiceId, Statistics, SyncDaemon, Timeouts};
 
-use super::Control;
-use super::pool::ServiceState;
+use super::checks::ServerKey;
+use super::pool::{Administration, ServiceState};
 use super::report::Report;
+use super::{Control, NotAdministered};
 use refusals::Refusals;
 use sync::Sync;
 
@@ -239,17 +240,29 @@ where
         match call {
             Call::Look => {}
             Call::Administer { service, server, administration, reply } => {
-                // What was configured before counts.
-                let done = self.control.administer(&service, server, administration, now);
-                if done.is_ok() {
-                    self.orders.remember((service, server), administration);
-                }
-                reply(done);
+                reply(self.administer(&service, &server, administration, now));
             }
             Call::Preview { services, reply } => reply(self.control.preview(services, now)),
             Call::Status(reply) => reply(self.status()),
             Call::Settle(reply) => self.settling.push(reply),
         }
+    }
+
+    /// What was configured before counts.
+    fn administer(
+        &mut self,
+        service: &str,
+        server: &str,
+        administration: Administration,
+        now: Instant,
+    ) -> Result<ServerKey, NotAdministered> {
+        let key = self.control.find(service, server)?;
+        let leaving = self.control.is_leaving(&key.0, key.1);
+        self.control.administer(&key.0, key.1, administration, now)?;
+        if !leaving {
+            self.orders.remember(key.clone(), administration);
+        }
+        Ok(key)
     }
 
     fn status(&mut self) -> Status {

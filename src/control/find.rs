@@ -58,57 +58,83 @@ impl fmt::Display for Names {
     }
 }
 
-/// The virtual server and the real server that two words mean.
-pub fn find<'s>(
-    services: impl Iterator<Item = &'s Service> + Clone,
+/// A virtual server that can be meant.
+#[derive(Clone, Debug)]
+pub struct Known<'s> {
+    pub settings: &'s Service,
+    /// A reload has removed it.
+    pub leaving: bool,
+    /// Servers of it that a reload has removed and that drain still.
+    pub removed: Vec<RealServerId>,
+}
+
+impl Known<'_> {
+    /// Those that are configured.
+    fn servers(&self) -> impl Iterator<Item = RealServerId> {
+        let configured = (!self.leaving).then_some(&self.settings.servers);
+        configured.into_iter().flatten().map(|server| server.id)
+    }
+}
+
+/// The virtual server and the real server that two words mean: of what a reload has removed only what nothing else can be.
+pub fn find(
+    services: &[Known<'_>],
     service: &str,
     server: &str,
 ) -> Result<(Arc<str>, RealServerId), NotFound> {
-    let service = find_service(services, service.trim())?;
-    find_server(service, server.trim()).map(|server| (Arc::clone(&service.name), server))
+    let known = find_service(services, service.trim())?;
+    find_server(known, server.trim()).map(|server| (Arc::clone(&known.settings.name), server))
 }
 
-fn find_service<'s>(
-    services: impl Iterator<Item = &'s Service> + Clone,
-    word: &str,
-) -> Result<&'s Service, NotFound> {
+fn find_service<'k, 's>(services: &'k [Known<'s>], word: &str) -> Result<&'k Known<'s>, NotFound> {
     let meanings = Meaning::of(word);
-    let named = |service: &&Service| service.name.eq_ignore_ascii_case(word);
-    let meant = |service: &&Service| meanings.iter().any(|meaning| meaning.is(service));
+    let named = |known: &&Known<'_>| known.settings.name.eq_ignore_ascii_case(word);
+    let meant = |known: &&Known<'_>| meanings.iter().any(|meaning| meaning.is(known.settings));
     // A name in full is meant as such, whatever else it might be.
-    if let Some(exact) = services.clone().find(|service| *service.name == *word) {
+    if let Some(exact) = services.iter().find(|known| *known.settings.name == *word) {
         return Ok(exact);
     }
-    let mut found: Vec<&Service> = services.clone().filter(named).collect();
-    if found.is_empty() {
-        found = services.clone().filter(meant).collect();
-    }
-    match found.as_slice() {
-        [one] => Ok(one),
-        [] if services.clone().next().is_none() => Err(NotFound::NoServices),
-        [] => {
-            let known = Names::of(services.map(|service| &service.name));
-            Err(NotFound::Service { word: word.to_owned(), known })
+    for leaving in [false, true] {
+        let candidates = || services.iter().filter(|known| known.leaving == leaving);
+        let mut found: Vec<&Known<'_>> = candidates().filter(named).collect();
+        if found.is_empty() {
+            found = candidates().filter(meant).collect();
         }
-        several => {
-            let meant = Names::of(several.iter().map(|service| &service.name));
-            Err(NotFound::SeveralServices { word: word.to_owned(), meant })
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(one),
+            several => {
+                let meant = Names::of(several.iter().map(|known| &known.settings.name));
+                return Err(NotFound::SeveralServices { word: word.to_owned(), meant });
+            }
         }
     }
+    if services.is_empty() {
+        return Err(NotFound::NoServices);
+    }
+    let known = Names::of(services.iter().map(|known| &known.settings.name));
+    Err(NotFound::Service { word: word.to_owned(), known })
 }
 
-fn find_server(service: &Service, word: &str) -> Result<RealServerId, NotFound> {
+fn find_server(known: &Known<'_>, word: &str) -> Result<RealServerId, NotFound> {
     let place = Place::of(word);
-    let ids = || service.servers.iter().map(|server| server.id);
-    let found: Vec<RealServerId> =
-        ids().filter(|id| place.is_some_and(|place| place.is(id.address, id.port))).collect();
-    let (service, word) = (Arc::clone(&service.name), word.to_owned());
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] if ids().next().is_none() => Err(NotFound::NoServers { service }),
-        [] => Err(NotFound::Server { service, word, known: Names::of(ids()) }),
-        several => Err(NotFound::SeveralServers { service, word, meant: Names::of(several) }),
+    let is = |id: &RealServerId| place.is_some_and(|place| place.is(id.address, id.port));
+    let (service, word) = (Arc::clone(&known.settings.name), word.to_owned());
+    for servers in [known.servers().collect(), known.removed.clone()] {
+        let found: Vec<RealServerId> = servers.into_iter().filter(is).collect();
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(*one),
+            several => {
+                return Err(NotFound::SeveralServers { service, word, meant: Names::of(several) });
+            }
+        }
     }
+    let mut all = known.servers().chain(known.removed.iter().copied()).peekable();
+    if all.peek().is_none() {
+        return Err(NotFound::NoServers { service });
+    }
+    Err(NotFound::Server { service, word, known: Names::of(all) })
 }
 
 /// What a word may mean that is no name as in logs.
@@ -266,10 +292,15 @@ mod tests {
         ]
     }
 
+    fn configured(services: &[Service]) -> Vec<Known<'_>> {
+        let known = |settings| Known { settings, leaving: false, removed: Vec::new() };
+        services.iter().map(known).collect()
+    }
+
     #[track_caller]
     fn found(word: &str) -> String {
-        match find_service(all().iter(), word) {
-            Ok(service) => service.name.to_string(),
+        match find_service(&configured(&all()), word) {
+            Ok(known) => known.settings.name.to_string(),
             Err(error) => error.to_string(),
         }
     }
@@ -342,14 +373,15 @@ mod tests {
         for word in absurd {
             assert!(found(word).starts_with("no virtual server is"), "{word:?}: {}", found(word));
         }
-        let none = find([].iter(), "web", "x").expect_err("nobody");
+        let none = find(&[], "web", "x").expect_err("nobody");
         assert_eq!(none.to_string(), "there are no virtual servers");
     }
 
     #[test]
     fn names_that_differ_in_case_alone_are_told_apart_by_it() {
         let services = ["web TCP", "Web TCP"].map(|name| service(name, &[], &[]));
-        let found = |word| find_service(services.iter(), word).map(|service| service.name.to_string());
+        let services = configured(&services);
+        let found = |word| find_service(&services, word).map(|known| known.settings.name.to_string());
         assert_eq!(found("Web TCP"), Ok("Web TCP".to_owned()));
         assert!(matches!(found("WEB TCP"), Err(NotFound::SeveralServices { .. })));
     }
@@ -357,7 +389,8 @@ mod tests {
     #[test]
     fn a_server_is_known_by_its_address_and_by_its_port_where_that_is_needed() {
         let services = all();
-        let found = |service, server| match find(services.iter(), service, server) {
+        let services = configured(&services);
+        let found = |service, server| match find(&services, service, server) {
             Ok((service, server)) => format!("{server} of {service}"),
             Err(error) => error.to_string(),
         };
@@ -374,5 +407,37 @@ mod tests {
             "virtual server TCP 10.0.0.1:80 has no real server `www`; it has 10.1.0.1:80"
         );
         assert_eq!(found("mail/udp", "10.1.0.1"), "virtual server mail UDP has no real servers");
+    }
+
+    #[test]
+    fn what_a_reload_has_removed_is_meant_where_nothing_that_is_configured_can_be() {
+        let vip = place(Protocol::Tcp, "10.0.0.1:80");
+        let (old, new) = (by_id(vip), service("web TCP", &[vip], &["10.1.0.2:80", "10.1.0.3:80"]));
+        let id = |last, port| RealServerId { address: [10, 1, 0, last].into(), port };
+        let services = [
+            Known { settings: &old, leaving: true, removed: vec![id(5, 80)] },
+            Known { settings: &new, leaving: false, removed: vec![id(2, 81), id(4, 80), id(4, 81)] },
+        ];
+        let found = |service, server| match find(&services, service, server) {
+            Ok((service, server)) => format!("{server} of {service}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found("10.0.0.1:80", "10.1.0.2"), "10.1.0.2:80 of web TCP");
+        assert_eq!(found("10.0.0.1:80", "10.1.0.2:81"), "10.1.0.2:81 of web TCP");
+        assert_eq!(found("TCP 10.0.0.1:80", "10.1.0.5"), "10.1.0.5:80 of TCP 10.0.0.1:80");
+        assert_eq!(
+            found("web", "10.1.0.4"),
+            "`10.1.0.4` of virtual server web TCP may mean 10.1.0.4:80, 10.1.0.4:81: give the port too"
+        );
+        assert_eq!(
+            found("web", "10.1.0.9"),
+            "virtual server web TCP has no real server `10.1.0.9`; it has 10.1.0.2:80, 10.1.0.3:80, 10.1.0.2:81, \
+             10.1.0.4:80, 10.1.0.4:81"
+        );
+        assert_eq!(
+            found("TCP 10.0.0.1:80", "10.1.0.1"),
+            "virtual server TCP 10.0.0.1:80 has no real server `10.1.0.1`; it has 10.1.0.5:80",
+            "one that is gone already"
+        );
     }
 }

@@ -34,6 +34,7 @@ pub use pool::{Administration, Health, Leaving, ServerState, ServiceState};
 pub use report::{DrainEnd, Report};
 pub use service::{Server, Service, Sorry};
 
+use find::NotFound;
 use pool::Pool;
 
 /// A server that was out of service before us comes back after this time even if no check has decided.
@@ -75,6 +76,20 @@ pub enum Unknown {
     Service(String),
     #[error("virtual server {service} has no real server {server}")]
     Server { service: Arc<str>, server: RealServerId },
+}
+
+/// Why what an operator wants is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdministered {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error(
+        "real server {server} of {service} is removed from the configuration and gets no connections any more: `buoy \
+         disable` ends those that it still has, only a reload with it brings it back"
+    )]
+    Leaving { service: Arc<str>, server: RealServerId },
 }
 
 impl Control {
@@ -158,13 +173,26 @@ impl Control {
         server: RealServerId,
         administration: Administration,
         now: Instant,
-    ) -> Result<(), Unknown> {
-        let pool = present(&mut self.pools, service)?;
+    ) -> Result<(), NotAdministered> {
+        let found = self.pools.get_mut(service);
+        let pool = found.ok_or_else(|| Unknown::Service(service.to_owned()))?;
         let name = Arc::clone(&pool.settings().name);
         pool.administer(server, administration, now)?;
+        self.leaving_changed = true;
         self.settle(&name, now);
         self.bury();
         Ok(())
+    }
+
+    /// The virtual server and the real server that an operator's words mean, of all that there are.
+    pub fn find(&self, service: &str, server: &str) -> Result<(Arc<str>, RealServerId), NotFound> {
+        let known: Vec<_> = self.pools.values().map(Pool::known).collect();
+        find::find(&known, service, server)
+    }
+
+    /// Whether a reload has removed it.
+    pub fn is_leaving(&self, service: &str, server: RealServerId) -> bool {
+        self.pools.get(service).is_some_and(|pool| pool.has_leaving(&server))
     }
 
     /// What the plane holds. Services that are not ours are left out of account.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use buoy_healthcheck::{WeightAdvice, effective_weight};
 use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Table, VirtualService, Weight};
 
-use super::Unknown;
+use super::find::Known;
 use super::report::{DrainEnd, Report};
 use super::service::{Server, Service};
+use super::{NotAdministered, Unknown};
 
 pub use leaving::Leaving;
 
@@ -295,13 +296,26 @@ impl Pool {
         id: RealServerId,
         administration: Administration,
         now: Instant,
-    ) -> Result<(), Unknown> {
-        let member = self.member(id)?;
+    ) -> Result<(), NotAdministered> {
+        let service = &self.settings.name;
+        let unknown = || Unknown::Server { service: Arc::clone(service), server: id };
+        let member = self.servers.get_mut(&id).ok_or_else(unknown)?;
+        let drain = |deadline: Option<Duration>| Drain::Running { deadline: deadline.map(|time| now + time) };
+        if member.leaving {
+            member.drain = Some(match administration {
+                Administration::Drain { deadline } => drain(deadline),
+                Administration::Disabled => Drain::Over,
+                Administration::Enabled | Administration::Weight(_) => {
+                    return Err(NotAdministered::Leaving { service: Arc::clone(service), server: id });
+                }
+            });
+            return Ok(());
+        }
         member.drain = match administration {
             Administration::Drain { deadline } => {
                 // Those that were counted before belong to a server in service.
                 member.connections = None;
-                Some(Drain::Running { deadline: deadline.map(|time| now + time) })
+                Some(drain(deadline))
             }
             Administration::Enabled | Administration::Disabled | Administration::Weight(_) => None,
         };

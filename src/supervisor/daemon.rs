@@ -296,9 +296,9 @@ impl Daemon {
             }
             Request::Reload => return self.read_again(Some(replies)),
             Request::Administer { service, server, action } => {
-                let (desk, plan) = (self.balancing.desk(), Arc::clone(&self.keyed.plan));
+                let desk = self.balancing.is_running().then(|| self.balancing.desk());
                 tokio::spawn(async move {
-                    let reply = operator::administer(desk, plan, &service, &server, action).await;
+                    let reply = operator::administer(desk, service, server, action).await;
                     let _gone = replies.try_send(reply);
                 });
                 return;

@@ -11,20 +11,13 @@ use super::balancing::Desk;
 use super::reload::Keyed;
 use crate::api::{Action, PlannedAction, PlannedChange, Reply};
 use crate::config::plan::{Plan, Router, VirtualServer};
-use crate::control::{Administration, Control, Service, find};
+use crate::control::find::NotFound;
+use crate::control::{Administration, Control, Service};
 
-/// Has one real server be what `action` says.
-pub(super) async fn administer(
-    desk: Desk,
-    plan: Arc<Plan>,
-    service: &str,
-    server: &str,
-    action: Action,
-) -> Reply {
-    let services = plan.services.iter().map(|service| &service.service);
-    let (service, server) = match find::find(services, service, server) {
-        Ok(found) => found,
-        Err(error) => return Reply::Refused { message: error.to_string() },
+/// Has one real server be what `action` says. `desk` is there while virtual servers run.
+pub(super) async fn administer(desk: Option<Desk>, service: String, server: String, action: Action) -> Reply {
+    let Some(desk) = desk else {
+        return Reply::Refused { message: NotFound::NoServices.to_string() };
     };
     let administration = match action {
         Action::Enable => Administration::Enabled,
@@ -41,8 +34,8 @@ pub(super) async fn administer(
         }
     };
     let words = in_words(action);
-    match desk.administer(Arc::clone(&service), server, administration).await {
-        Ok(()) => {
+    match desk.administer(service, server, administration).await {
+        Ok((service, server)) => {
             tracing::info!("an operator has real server {server} of {service} {words}");
             Reply::Done { message: format!("real server {server} of {service} is {words}") }
         }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use buoy_ipvs::{Change, RealServerId, SyncDaemon, Timeouts};
+use buoy_ipvs::{Change, SyncDaemon, Timeouts};
 
 use super::Status;
-use crate::control::Unknown;
+use crate::control::NotAdministered;
 use crate::control::checks::ServerKey;
 use crate::control::pool::{Administration, Health, Leaving};
 use crate::control::service::Service;
@@ -38,11 +38,12 @@ pub enum Farewell {
 
 /// What the rest of the daemon wants to be done or to know.
 pub enum Call {
+    /// In the operator's words; the answer says who they mean.
     Administer {
-        service: Arc<str>,
-        server: RealServerId,
+        service: String,
+        server: String,
         administration: Administration,
-        reply: Reply<Result<(), Unknown>>,
+        reply: Reply<Result<ServerKey, NotAdministered>>,
     },
     /// What these services would change.
     Preview {

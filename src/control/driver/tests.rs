@@ -9,7 +9,7 @@ use buoy_ipvs::{
 use std::sync::Arc;
 
 use super::*;
-use crate::control::{Administration, Health, Server, Service, Unknown};
+use crate::control::{Administration, Health, Server, Service};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,11 +113,20 @@ impl Running {
         ended.recv_timeout(PATIENCE).expect("it ends");
     }
 
-    fn administer(&self, last: u8, administration: Administration) -> Result<(), Unknown> {
+    fn administer(&self, last: u8, administration: Administration) -> Result<(), NotAdministered> {
+        self.administer_of("web", last, administration).map(drop)
+    }
+
+    fn administer_of(
+        &self,
+        service: &str,
+        last: u8,
+        administration: Administration,
+    ) -> Result<ServerKey, NotAdministered> {
         let (done, told) = channel();
         self.call(Call::Administer {
-            service: "web".into(),
-            server: id(last),
+            service: service.into(),
+            server: id(last).to_string(),
             administration,
             reply: Box::new(move |outcome| drop(done.send(outcome))),
         });
@@ -426,6 +435,45 @@ fn what_a_reload_removes_while_no_driver_runs_drains_when_one_does() {
     assert!(!holds(&running.plane.lock(), 3), "what was out stays out");
     running.plane.lock().statistics.servers.clear();
     running.wait_until("it is gone", |plane| !holds(plane, 2));
+}
+
+#[test]
+fn what_a_reload_has_removed_is_administered_by_the_names_of_the_status() {
+    let mut running = Running::start(|_| {});
+    let (other, service) = other_service();
+    let mut all = services(&[1, 2], Scheduler::Wlc);
+    all.push(service);
+    running.configure(all);
+    running.wait_until("they are there", |plane| {
+        holds(plane, 2) && plane.table.server(&other, &id(1)).is_some()
+    });
+    running.plane.lock().statistics.servers.extend([((vip(), id(2)), busy()), ((other, id(1)), busy())]);
+    running.configure(services(&[1], Scheduler::Wlc));
+    running
+        .wait_until("what is removed drains", |plane| drains(plane, &vip(), 2) && drains(plane, &other, 1));
+    for useless in [Administration::Enabled, Administration::Weight(Weight::ONE)] {
+        let refused = running.administer(2, useless).expect_err("it is leaving").to_string();
+        assert!(
+            refused.starts_with("real server 10.1.0.2:80 of web is removed from the configuration"),
+            "{refused}"
+        );
+    }
+    assert_eq!(running.administer(2, Administration::Disabled), Ok(()));
+    running.wait_until("its drain is over", |plane| !holds(plane, 2));
+    assert!(matches!(running.administer(2, Administration::Disabled), Err(NotAdministered::NotFound(_))));
+    let soon = Administration::Drain { deadline: Some(Duration::from_millis(1)) };
+    assert_eq!(running.administer_of("other", 1, soon), Ok(("other".into(), id(1))));
+    running.wait_until("its time is up", |plane| plane.table.entry(&other).is_none());
+    running.configure(services(&[1, 2], Scheduler::Wlc));
+    running.wait_until("it serves again", |plane| holds(plane, 2) && !drains(plane, &vip(), 2));
+    running.stop(Farewell::Keep);
+    running.start_again();
+    let server = running.status().services[0].servers[1].clone();
+    assert_eq!(
+        server.administration,
+        Administration::Enabled,
+        "what was said of it before it left is forgotten"
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Drain, Member, Pool};
+use buoy_ipvs::RealServerId;
+
+use super::{Drain, Known, Member, Pool};
 use crate::control::service::{Server, Service};
 
 /// The part of a virtual server that drains because a reload has removed it.
@@ -31,6 +33,20 @@ impl Leaving {
 }
 
 impl Pool {
+    /// As operators may mean it.
+    pub(in crate::control) fn known(&self) -> Known<'_> {
+        let leaving = self.servers.iter().filter(|(_, member)| member.leaving);
+        Known {
+            settings: &self.settings,
+            leaving: self.leaving,
+            removed: leaving.map(|(id, _)| *id).collect(),
+        }
+    }
+
+    pub(in crate::control) fn has_leaving(&self, id: &RealServerId) -> bool {
+        self.servers.get(id).is_some_and(|member| member.leaving)
+    }
+
     pub(in crate::control) fn leaving(&self) -> Option<Leaving> {
         let drains = |member: &Member| match member.drain {
             Some(Drain::Running { deadline }) if member.leaving => Some((member.settings.clone(), deadline)),

@@ -24,13 +24,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use buoy_healthcheck::driver::Snapshot;
-use buoy_ipvs::{Change, RealServerId};
+use buoy_ipvs::Change;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::parts::Restarts;
 use crate::alert::Dispatcher;
 use crate::config::plan::{FlushOnStop, Plan};
+use crate::control::checks::ServerKey;
 use crate::control::driver::{Call, Farewell, Handle, Orders, Reply, Settings, Status, orders};
 use crate::control::{Administration, Service};
 use crate::host::{IpvsSetting, IpvsSettings};
@@ -234,10 +235,10 @@ impl Desk {
     /// The thread does not answer, or there is nothing of that name.
     pub(super) async fn administer(
         &self,
-        service: Arc<str>,
-        server: RealServerId,
+        service: String,
+        server: String,
         administration: Administration,
-    ) -> Result<()> {
+    ) -> Result<ServerKey> {
         let call = |reply| Call::Administer { service, server, administration, reply };
         Ok(self.ask(call, PATIENCE, ": this is done when it does").await??)
     }
@@ -296,8 +297,7 @@ mod tests {
     async fn an_operator_hears_in_time_that_an_order_is_still_to_be_carried_out() {
         let (handle, _orders) = orders();
         let asked = Instant::now();
-        let server = RealServerId { address: [10, 1, 0, 1].into(), port: 80 };
-        let done = desk(handle).administer("web".into(), server, Administration::Disabled).await;
+        let done = desk(handle).administer("web".into(), "10.1.0.1".into(), Administration::Disabled).await;
         assert!(asked.elapsed() < LEFT);
         let why = done.expect_err("nobody answers").to_string();
         assert_eq!(why, "IPVS does not answer within 2 s: this is done when it does");
