@@ -115,16 +115,16 @@ impl Roster {
 
     /// Adds a check, or gives an existing one these settings.
     ///
-    /// Equal settings change nothing. Settings of which only the cadence differs keep all that was counted. Another
-    /// probe keeps the health, and its first result is decisive: a reload moves no server, a wrong belief ends with
-    /// the first answer.
+    /// Equal settings change nothing. Settings of which only the cadence differs keep all that was counted. With another
+    /// probe it is another check, of which nothing is known: what one question was answered says nothing about the next.
     pub fn replace(&mut self, id: CheckId, settings: CheckSettings, now: Instant) {
         let old = self.checks.get(&id).map(|check| check.probe);
         let suspended = self.checks.get(&id).is_some_and(|check| check.suspended);
         if old.and_then(|old| self.probes.get(&old)).is_some_and(|p| *p.settings == settings) {
             return;
         }
-        let inherited = old.and_then(|old| self.probes.get(&old)).map(|p| p.inherited(&settings));
+        let same = old.and_then(|old| self.probes.get(&old)).filter(|p| p.settings.probe == settings.probe);
+        let inherited = same.map(Shared::inherited);
         self.leave(id);
         let key = match self.by_settings.get(&settings) {
             Some(key) => *key,
@@ -328,13 +328,12 @@ impl Shared {
         }
     }
 
-    /// What a check with other settings starts from.
-    fn inherited(&self, settings: &CheckSettings) -> Self {
-        let same_probe = self.settings.probe == settings.probe;
+    /// What the same probe at another cadence starts from.
+    fn inherited(&self) -> Self {
         Self {
             settings: Arc::clone(&self.settings),
             subscribers: Vec::new(),
-            verdict: if same_probe { self.verdict.clone() } else { self.verdict.undecided() },
+            verdict: self.verdict.clone(),
             since: self.since,
             transitions: self.transitions,
             last: self.last.clone(),

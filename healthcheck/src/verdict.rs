@@ -150,15 +150,6 @@ impl Verdict {
         Self { state, decided: false, part: 0, weight: None, administrative: None, certificate: None }
     }
 
-    /// The same belief about a server whose check was changed: it stays up or down until the new check's first
-    /// result, which is decisive.
-    pub fn undecided(&self) -> Self {
-        let mut verdict = Self::new(self.health());
-        verdict.weight = self.weight;
-        verdict.administrative = self.administrative;
-        verdict
-    }
-
     pub fn health(&self) -> Health {
         match self.state {
             State::Up { .. } => Health::Up,

@@ -1,5 +1,18 @@
 //! From the checks of real servers to their health: which checks there are to be, and what their results, taken together,
 //! say about each server. Pure: configuration and reports in, commands for the checkers and health out.
+//!
+//! A check is what it asks. Asked as before, at whatever cadence and wherever it stands in the file, it keeps what is
+//! believed of it over a reload; anything else is another check, of which nothing is known. What a server's checks say:
+//!
+//! | one of them                              | counts as                                             |
+//! |------------------------------------------|-------------------------------------------------------|
+//! | has decided                              | up or down                                            |
+//! | has not, and `alpha` wants a success     | down                                                  |
+//! | was made and could not tell              | nothing (an agent that is not there, a trouble here)  |
+//! | was not made yet                         | open: it may bring nobody in, and takes nobody out    |
+//!
+//! The server is down with the first that is down; else it stays as it is while one is open; else it is up. So a reload
+//! moves a server only when what held it down is gone or something new has failed, and no check that never decides holds it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +22,7 @@ use buoy_healthcheck::driver::Command;
 use buoy_healthcheck::{Administrative, CheckId, CheckSettings, Report};
 use buoy_ipvs::RealServerId;
 
-use super::pool::Health;
+use super::pool::{Health, Standing};
 
 /// One real server of one virtual server: the address alone may stand behind many.
 pub type ServerKey = (Arc<str>, RealServerId);
@@ -44,8 +57,7 @@ impl Ledger {
         Self::default()
     }
 
-    /// Takes over the checks that there are to be. What is asked as before keeps what is believed of it, wherever it
-    /// stands now; what was changed in its place keeps its health until its first result.
+    /// Takes over the checks that there are to be.
     pub fn configure(
         &mut self,
         wanted: impl IntoIterator<Item = (ServerKey, Vec<CheckSettings>)>,
@@ -81,19 +93,18 @@ impl Ledger {
         Reconfigured { commands, health }
     }
 
-    /// Which of the checks of a server each of its new settings is for: the one with equal settings, else the one in the
-    /// same place, if no other setting has it.
+    /// Which of the checks of a server each of its new settings is for: one that asks the same, at best as often.
     fn matched(&self, before: &[CheckId], settings: &[CheckSettings]) -> Vec<Option<CheckId>> {
-        let mut free: Vec<Option<CheckId>> = before.iter().copied().map(Some).collect();
-        let equal = |id: &Option<CheckId>, settings: &CheckSettings| {
-            id.and_then(|id| self.checks.get(&id)).is_some_and(|check| check.settings == *settings)
+        let mut free: Vec<(CheckId, &CheckSettings)> =
+            before.iter().filter_map(|id| Some((*id, &self.checks.get(id)?.settings))).collect();
+        let mut take = |same: &dyn Fn(&CheckSettings) -> bool| {
+            let found = free.iter().position(|(_, settings)| same(settings))?;
+            Some(free.remove(found).0)
         };
-        let mut matched: Vec<Option<CheckId>> = settings
-            .iter()
-            .map(|settings| free.iter_mut().find(|id| equal(id, settings)).and_then(Option::take))
-            .collect();
-        for (matched, in_place) in matched.iter_mut().zip(free) {
-            *matched = matched.or(in_place);
+        let mut matched: Vec<Option<CheckId>> =
+            settings.iter().map(|wanted| take(&|settings| settings == wanted)).collect();
+        for (matched, wanted) in matched.iter_mut().zip(settings) {
+            *matched = matched.or_else(|| take(&|settings| settings.probe == wanted.probe));
         }
         matched
     }
@@ -101,12 +112,6 @@ impl Ledger {
     /// Notes settings for a check that there is, or for a new one.
     fn put(&mut self, kept: Option<CheckId>, server: &ServerKey, settings: CheckSettings) -> CheckId {
         if let Some((id, check)) = kept.and_then(|id| Some((id, self.checks.get_mut(&id)?))) {
-            if check.settings.probe != settings.probe
-                && let Some(report) = &mut check.report
-            {
-                // As the checkers have it: another question keeps the health, but nothing has decided it.
-                report.decided = false;
-            }
             check.settings = settings;
             return id;
         }
@@ -131,12 +136,12 @@ impl Ledger {
         self.checks.get(&id).map(|check| &check.server)
     }
 
-    /// What is known of each server whose checks have decided.
+    /// What is known of each server of which a check was made.
     pub fn known(&self) -> impl Iterator<Item = (ServerKey, Health)> {
         self.servers.keys().filter_map(|server| Some((server.clone(), self.health(server)?)))
     }
 
-    /// What a report makes of its server. `None` while none of its checks has decided.
+    /// What a report makes of its server. `None` while none of its checks was made.
     pub fn handle_report(&mut self, report: Report) -> Option<(ServerKey, Health)> {
         let check = self.checks.get_mut(&report.id)?;
         check.report = Some(report);
@@ -144,21 +149,14 @@ impl Ledger {
         self.health(&server).map(|health| (server, health))
     }
 
-    /// From the first check that has decided on, the others count as they began: one that never decides (an agent that is
-    /// not there, a trouble of this host) holds its server neither up nor down, except with `alpha`.
     fn health(&self, server: &ServerKey) -> Option<Health> {
         let checks = || self.servers.get(server).into_iter().flatten().filter_map(|id| self.checks.get(id));
-        let reports = || checks().filter_map(|check| check.report.as_ref());
-        let decided = || reports().filter(|report| report.decided);
-        // One that fails without being given up yet is what people want to read of.
-        let told = decided().find(|report| report.failures > 0).or_else(|| decided().next())?;
-        let failed = decided()
-            .find(|report| report.health == Belief::Down)
-            .map(words)
-            .or_else(|| checks().find(|check| check.belief() == Belief::Down).map(Check::words));
+        let reports = || checks().filter_map(Check::made);
+        reports().next()?;
+        let (standing, reason) = verdict(checks);
         Some(Health {
-            up: failed.is_none(),
-            reason: failed.unwrap_or_else(|| words(told)),
+            standing,
+            reason,
             advice: reports().filter_map(|report| report.weight).collect(),
             resting: reports().any(|report| {
                 matches!(report.administrative, Some(Administrative::Drain | Administrative::Maintenance))
@@ -167,14 +165,65 @@ impl Ledger {
     }
 }
 
+/// What one check says of its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word<'r> {
+    Up(&'r Report),
+    /// `None` without a report, with `alpha`.
+    Down(Option<&'r Report>),
+    Nothing(&'r Report),
+    Open,
+}
+
+fn verdict<'c, C: Iterator<Item = &'c Check>>(checks: impl Fn() -> C) -> (Standing, Arc<str>) {
+    let said = || checks().map(Check::word);
+    // A failure says more than that nothing has succeeded.
+    let failed = said().find(|word| matches!(word, Word::Down(Some(report)) if report.decided));
+    if let Some(Word::Down(report)) = failed.or_else(|| said().find(|word| matches!(word, Word::Down(_)))) {
+        return (Standing::Down, report.map_or_else(|| "not checked yet".into(), words));
+    }
+    let ups = || {
+        said().filter_map(|word| match word {
+            Word::Up(report) => Some(report),
+            Word::Down(_) | Word::Nothing(_) | Word::Open => None,
+        })
+    };
+    // One that fails without being given up yet is what people want to read of.
+    let up = ups().find(|report| report.failures > 0).or_else(|| ups().next()).map(words);
+    let nothing = said().find_map(|word| match word {
+        Word::Nothing(report) => Some(words(report)),
+        Word::Up(_) | Word::Down(_) | Word::Open => None,
+    });
+    let reason = match (&up, nothing) {
+        (Some(up), None) => Arc::clone(up),
+        (Some(up), Some(why)) => format!("{up}; a check cannot tell: {why}").into(),
+        (None, Some(why)) => format!("no check can tell: {why}").into(),
+        (None, None) => "not checked yet".into(),
+    };
+    let standing = match up {
+        _ if said().any(|word| word == Word::Open) => Standing::Open,
+        Some(_) => Standing::Up,
+        None => Standing::Unknown,
+    };
+    (standing, reason)
+}
+
 impl Check {
-    fn belief(&self) -> Belief {
-        self.report.as_ref().map_or(self.settings.cadence.start, |report| report.health)
+    /// Its last report, if it was made at all.
+    fn made(&self) -> Option<&Report> {
+        self.report.as_ref().filter(|report| report.decided || report.last.is_some())
     }
 
-    fn words(&self) -> Arc<str> {
-        let tried = self.report.as_ref().filter(|report| report.last.is_some());
-        tried.map_or_else(|| "not checked yet".into(), words)
+    fn word(&self) -> Word<'_> {
+        match (self.made(), self.settings.cadence.start) {
+            (Some(report), _) if report.decided => match report.health {
+                Belief::Up => Word::Up(report),
+                Belief::Down => Word::Down(Some(report)),
+            },
+            (report, Belief::Down) => Word::Down(report),
+            (Some(report), Belief::Up) => Word::Nothing(report),
+            (None, Belief::Up) => Word::Open,
+        }
     }
 }
 
@@ -242,6 +291,23 @@ mod tests {
         Report { decided: false, health, ..report(id, outcome) }
     }
 
+    /// As the checkers tell when they are given a check.
+    fn begun(id: u64) -> Report {
+        Report { last: None, ..undecided(id, Belief::Up) }
+    }
+
+    fn health(standing: Standing, reason: &str) -> Health {
+        Health { standing, ..Health::up(reason) }
+    }
+
+    fn open(reason: &str) -> Health {
+        health(Standing::Open, reason)
+    }
+
+    fn unknown() -> Health {
+        health(Standing::Unknown, "no check can tell: nothing known yet")
+    }
+
     fn up(id: u64) -> Report {
         report(id, Outcome::Up(Findings::default()))
     }
@@ -254,7 +320,7 @@ mod tests {
     fn a_server_is_up_when_all_its_checks_are_and_down_with_the_first_that_is() {
         let mut ledger = Ledger::new();
         assert_eq!(configure(&mut ledger, &[(1, &["a", "b"])]), ["check 0", "check 1"]);
-        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
+        assert_eq!(ledger.handle_report(up(0)), Some((server(1), open("up"))), "the other one may fail");
         assert_eq!(ledger.handle_report(up(1)), Some((server(1), Health::up("up"))));
         assert_eq!(ledger.handle_report(down(1)), Some((server(1), Health::down("connection refused"))));
         assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::down("connection refused"))));
@@ -262,23 +328,47 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_server_until_a_check_has_decided() {
+    fn nothing_is_said_of_a_server_until_a_check_was_made() {
         let mut ledger = Ledger::new();
         configure(&mut ledger, &[(1, &["a", "b"])]);
-        assert_eq!(ledger.handle_report(undecided(0, Belief::Up)), None);
-        assert_eq!(ledger.handle_report(undecided(1, Belief::Down)), None);
+        assert_eq!(ledger.handle_report(begun(0)), None);
+        assert_eq!(ledger.handle_report(begun(1)), None);
         assert_eq!(ledger.handle_report(up(9)), None, "a check that is no more");
+        let other = Some((server(1), open("no check can tell: nothing known yet")));
+        assert_eq!(ledger.handle_report(undecided(0, Belief::Up)), other);
+        assert_eq!(ledger.handle_report(undecided(1, Belief::Up)), Some((server(1), unknown())));
     }
 
     #[test]
     fn a_check_that_never_decides_holds_its_server_neither_up_nor_down() {
         let mut ledger = Ledger::new();
         configure(&mut ledger, &[(1, &["tcp", "agent"])]);
-        assert_eq!(ledger.handle_report(undecided(1, Belief::Up)), None);
+        ledger.handle_report(undecided(1, Belief::Up));
         for _ in 0..2 {
             assert_eq!(ledger.handle_report(down(0)), Some((server(1), Health::down("connection refused"))));
-            assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
+            let up_by_one = Health::up("up; a check cannot tell: nothing known yet");
+            assert_eq!(ledger.handle_report(up(0)), Some((server(1), up_by_one)));
         }
+    }
+
+    #[test]
+    fn a_server_is_held_down_by_nobody_when_all_that_is_left_is_a_check_that_never_decides() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["tcp", "agent"])]);
+        ledger.handle_report(undecided(1, Belief::Up));
+        ledger.handle_report(down(0));
+        assert_eq!(reconfigure(&mut ledger, &[(1, &["agent"])]).health, [(server(1), unknown())]);
+    }
+
+    #[test]
+    fn a_check_that_never_decides_in_the_place_of_a_failed_one_holds_nothing_down_once_it_was_made() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["tcp"])]);
+        ledger.handle_report(down(0));
+        let changed = reconfigure(&mut ledger, &[(1, &["agent"])]);
+        assert_eq!(changed.health, [], "it stays as it is");
+        assert_eq!(ledger.handle_report(begun(1)), None);
+        assert_eq!(ledger.handle_report(undecided(1, Belief::Up)), Some((server(1), unknown())));
     }
 
     #[test]
@@ -289,6 +379,7 @@ mod tests {
             CheckSettings { cadence, ..check(name) }
         };
         ledger.configure([(server(1), vec![alpha("a"), alpha("b")])]);
+        assert_eq!(ledger.handle_report(Report { health: Belief::Down, ..begun(1) }), None);
         assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::down("not checked yet"))));
         let trouble = Health::down(&Trouble::NothingKnown.to_string());
         assert_eq!(ledger.handle_report(undecided(1, Belief::Down)), Some((server(1), trouble)));
@@ -316,7 +407,7 @@ mod tests {
         };
         let (_, health) = ledger.handle_report(agent).expect("both have spoken");
         assert_eq!(health.advice, [WeightAdvice::Add(5), WeightAdvice::Percent(50)]);
-        assert!(health.up && health.resting);
+        assert!(health.standing == Standing::Up && health.resting);
         let (_, health) = ledger
             .handle_report(Report { administrative: Some(Administrative::Ready), ..up(1) })
             .expect("known");
@@ -338,14 +429,30 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_moves_is_known_by_its_settings_and_one_that_changes_by_its_place() {
+    fn a_check_is_known_by_what_it_asks_and_not_by_its_place() {
         let mut ledger = Ledger::new();
         configure(&mut ledger, &[(1, &["a", "b", "c"])]);
         assert_eq!(configure(&mut ledger, &[(1, &["b", "c"])]), ["drop 0", "check 1", "check 2"]);
         assert_eq!(configure(&mut ledger, &[(1, &["c", "b"])]), ["check 2", "check 1"]);
-        assert_eq!(configure(&mut ledger, &[(1, &["d", "b"])]), ["check 2", "check 1"]);
-        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["drop 2", "check 1", "check 3"]);
-        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["check 1", "check 3"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["d", "b"])]), ["drop 2", "check 3", "check 1"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["drop 3", "check 1", "check 4"]);
+        assert_eq!(configure(&mut ledger, &[(1, &["b", "b"])]), ["check 1", "check 4"]);
+    }
+
+    #[test]
+    fn a_check_at_another_cadence_is_the_same() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["a", "b"])]);
+        for report in [down(0), up(1)] {
+            ledger.handle_report(report);
+        }
+        let often = |name| {
+            let cadence = Cadence { interval: std::time::Duration::from_secs(1), ..Cadence::default() };
+            CheckSettings { cadence, ..check(name) }
+        };
+        let changed = ledger.configure([(server(1), vec![often("b"), often("a")])]);
+        assert_eq!(changed.health, [(server(1), Health::down("connection refused"))]);
+        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
     }
 
     #[test]
@@ -361,16 +468,18 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_check_keeps_its_server_down_until_it_has_decided() {
+    fn a_changed_check_moves_no_server_until_it_was_made() {
         let mut ledger = Ledger::new();
-        configure(&mut ledger, &[(1, &["a", "b"]), (2, &["a"])]);
-        for report in [down(0), up(1), down(2)] {
+        configure(&mut ledger, &[(1, &["a", "b"]), (2, &["a"]), (3, &["a"])]);
+        for report in [down(0), up(1), down(2), up(3)] {
             ledger.handle_report(report);
         }
-        let changed = reconfigure(&mut ledger, &[(1, &["c", "b"]), (2, &["c"])]);
-        let still = Health::down("connection refused");
-        assert_eq!(changed.health, [(server(1), still)], "nothing has decided about the other one");
-        assert_eq!(ledger.handle_report(up(0)), Some((server(1), Health::up("up"))));
+        let changed = reconfigure(&mut ledger, &[(1, &["c", "b"]), (2, &["c", "d"]), (3, &["a", "c"])]);
+        assert_eq!(changed.health, [(server(1), open("up")), (server(3), open("up"))]);
+        assert_eq!(ledger.handle_report(up(4)), Some((server(1), Health::up("up"))));
+        assert_eq!(ledger.handle_report(up(5)), Some((server(2), open("up"))), "one is still to be made");
+        assert_eq!(ledger.handle_report(down(6)), Some((server(2), Health::down("connection refused"))));
+        assert_eq!(ledger.handle_report(down(7)), Some((server(3), Health::down("connection refused"))));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use buoy_ipvs::{Change, Entry, RealServerId, ServiceId, Statistics, Table};
 
-pub use pool::{Administration, Health, Leaving, ServerState, ServiceState};
+pub use pool::{Administration, Health, Leaving, ServerState, ServiceState, Standing};
 pub use report::{DrainEnd, Report};
 pub use service::{Server, Service, Sorry};
 

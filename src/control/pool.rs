@@ -19,7 +19,7 @@ pub use leaving::Leaving;
 /// What the checkers say of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    pub up: bool,
+    pub standing: Standing,
     /// In words, with what was expected.
     pub reason: Arc<str>,
     /// What checks that know the load of the server make of its configured weight.
@@ -28,13 +28,24 @@ pub struct Health {
     pub resting: bool,
 }
 
+/// Whether its checks, taken together, let a server serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Up,
+    Down,
+    /// One that was not made yet may still fail: the server stays as it is.
+    Open,
+    /// All were made and none could tell: nothing holds it down.
+    Unknown,
+}
+
 impl Health {
     pub fn up(reason: &str) -> Self {
-        Self { up: true, reason: reason.into(), advice: Vec::new(), resting: false }
+        Self { standing: Standing::Up, reason: reason.into(), advice: Vec::new(), resting: false }
     }
 
     pub fn down(reason: &str) -> Self {
-        Self { up: false, ..Self::up(reason) }
+        Self { standing: Standing::Down, ..Self::up(reason) }
     }
 }
 
@@ -269,11 +280,20 @@ impl Pool {
     ) -> Result<bool, Unknown> {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
-        let Health { up, reason, advice, resting } = health;
-        member.out_until = None;
-        let first = member.heard.replace(now).is_none();
-        let moved = (up, resting) != (member.up, member.resting) || advice != member.advice;
+        let Health { standing, reason, advice, resting } = health;
+        let up = match standing {
+            Standing::Up => Some(true),
+            Standing::Down => Some(false),
+            // What was out before us was most likely dead.
+            Standing::Unknown => member.out_until.is_none().then_some(true),
+            Standing::Open => None,
+        };
+        let moved =
+            up.is_some_and(|up| up != member.up) || (&advice, resting) != (&member.advice, member.resting);
         (member.advice, member.resting) = (advice, resting);
+        let Some(up) = up else { return Ok(moved) };
+        member.out_until = None;
+        let first = standing != Standing::Unknown && member.heard.replace(now).is_none();
         member.reason = Arc::clone(&reason);
         if member.up != up {
             (member.up, member.since) = (up, now);

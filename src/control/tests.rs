@@ -80,6 +80,12 @@ impl Bench {
         self.act()
     }
 
+    fn told(&mut self, last: u8, standing: Standing) -> usize {
+        let health = Health { standing, ..Health::up("no check can tell") };
+        self.control.handle_health("web", id(last), health, self.now).expect("known");
+        self.act()
+    }
+
     fn administer(&mut self, last: u8, administration: Administration) -> usize {
         self.control.administer("web", id(last), administration, self.now).expect("known");
         self.act()
@@ -319,6 +325,48 @@ fn servers_that_were_out_of_service_before_us_stay_out_until_their_checks_decide
     assert_eq!(bench.control.poll_timeout(), None);
     let words = bench.reports();
     assert!(words.iter().all(|words| !words.contains("lost")), "{words:?}");
+}
+
+#[test]
+fn what_no_check_can_tell_holds_nobody_down_but_whoever_was_out_before_us() {
+    let mut before = Bench::new(vec![service(&[1, 2])]);
+    before.health(2, false);
+    let mut bench = Bench::new(Vec::new());
+    bench.plane = before.plane.clone();
+    bench.control.inherit(before.plane);
+    bench.control.configure(vec![service(&[1, 2])], bench.now);
+    bench.control.handle_snapshot(&bench.plane.clone(), bench.now);
+    bench.health(1, false);
+    for last in [1, 2] {
+        bench.told(last, Standing::Open);
+    }
+    assert_eq!(bench.serving(), [], "as they are");
+    for last in [1, 2] {
+        bench.told(last, Standing::Unknown);
+    }
+    assert_eq!(bench.serving(), [(1, 1)]);
+    let told = bench.reports();
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("virtual server web gained its quorum: weight 1 of 1 needed")
+    );
+    assert!(told.contains(&"real server 10.1.0.1:80 of web is up: no check can tell".to_owned()), "{told:?}");
+    bench.told(1, Standing::Open);
+    bench.health(2, true);
+    assert_eq!(bench.serving(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn what_a_check_advises_counts_before_all_have_decided() {
+    let mut bench = Bench::new(vec![service(&[1, 2])]);
+    bench.health(2, false);
+    let health =
+        Health { advice: vec![WeightAdvice::Add(7)], standing: Standing::Open, ..Health::up("weight 8") };
+    for last in [1, 2] {
+        bench.control.handle_health("web", id(last), health.clone(), bench.now).expect("known");
+    }
+    bench.act();
+    assert_eq!(bench.serving(), [(1, 8)]);
 }
 
 #[test]
@@ -626,7 +674,7 @@ proptest! {
             match step.clone() {
                 Step::Configure(servers) => bench.control.configure(vec![settings(&servers)], bench.now),
                 Step::Health(last, up) => {
-                    let health = Health { up, ..Health::up("as the test says") };
+                    let health = if up { Health::up("connected") } else { Health::down("refused") };
                     // It may be configured or not.
                     let _unknown = bench.control.handle_health("web", id(last), health, bench.now);
                 }

@@ -147,17 +147,16 @@ fn equal_settings_change_nothing_not_even_the_time() {
 }
 
 #[test]
-fn changed_probe_keeps_the_health_and_is_decided_by_its_first_result() {
+fn another_probe_begins_anew_and_is_decided_by_its_first_result() {
     let mut play = Play::new();
     play.add(ONE, settings(80));
     play.answer(down());
     play.reports();
-    let mut changed = settings(81);
-    changed.cadence.rise = std::num::NonZeroU32::new(5).unwrap();
-    play.add(ONE, changed);
-    assert_eq!(play.reports(), [(1, Health::Down, false)]);
-    play.answer(up());
-    assert_eq!(play.reports(), [(1, Health::Up, true)]);
+    play.add(ONE, settings(81));
+    let begun = play.roster.poll_report().expect("what is believed of it");
+    assert_eq!((begun.health, begun.decided, begun.last), (Health::Up, false, None));
+    play.answer(down());
+    assert_eq!(play.reports(), [(1, Health::Down, true)]);
     assert_eq!(play.roster.probe_count(), 1);
 }
 

@@ -162,17 +162,6 @@ fn advice_alone_moves_no_server_but_the_first_time() {
 }
 
 #[test]
-fn changed_check_keeps_the_belief_until_its_first_result() {
-    let cadence = cadence(3, 2, Health::Up);
-    let mut verdict = Verdict::new(Health::Up);
-    verdict.handle_outcome(&down(), &cadence, NonZeroU32::MIN);
-    let mut changed = verdict.undecided();
-    assert_eq!((changed.health(), changed.is_decided()), (Health::Down, false));
-    let decision = changed.handle_outcome(&up(), &cadence, NonZeroU32::MIN);
-    assert_eq!(decision.transition, Some(Transition { to: Health::Up, retries: 0 }));
-}
-
-#[test]
 fn transition_tells_how_many_retries_had_failed() {
     let cadence = cadence(2, 1, Health::Up);
     let mut verdict = Verdict::new(Health::Up);

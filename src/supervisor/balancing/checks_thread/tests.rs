@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{LoadOptions, load_text};
+use crate::control::Standing;
 use crate::control::probe::Probes;
 
 /// The only server of a service, with these lines.
@@ -33,8 +34,8 @@ fn held(of_server: &str) -> Health {
 fn a_server_that_cannot_be_checked_stays_as_it_begins_and_it_is_said_why() {
     let check = |alpha| format!("SMTP_CHECK {{\nhelo_name \"two words\"\n{alpha}\n}}");
     let usual = held(&check(""));
-    assert!(usual.up && usual.reason.starts_with("cannot be checked: "), "{usual:?}");
+    assert!(usual.standing == Standing::Up && usual.reason.starts_with("cannot be checked: "), "{usual:?}");
     let alpha = held(&check("alpha"));
-    assert!(!alpha.up && alpha.reason == usual.reason, "{alpha:?}");
+    assert!(alpha.standing == Standing::Down && alpha.reason == usual.reason, "{alpha:?}");
     assert_eq!(held(""), Health::up("no check is configured"));
 }
