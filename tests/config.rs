@@ -19,7 +19,7 @@ fn options<'a>() -> LoadOptions<'a> {
         config_id: Some("one"),
         strict: false,
         known_interface: &|_| true,
-        inspect_scripts: false,
+        inspect_files: false,
         all_include_checks: false,
     }
 }
@@ -184,7 +184,7 @@ fn converting_there_and_back_keeps_the_plan_and_is_idempotent() {
         let name = path.display().to_string();
         assert!(load_text(&name, &text).plan.is_some(), "{name}");
         converts(&name, &text, &options());
-        let here = LoadOptions { inspect_scripts: true, known_interface: &|_| false, ..options() };
+        let here = LoadOptions { inspect_files: true, known_interface: &|_| false, ..options() };
         converts(&name, &text, &here);
     }
 }

@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
         config_id: Some("here"),
         strict: false,
         known_interface: &|_| true,
-        inspect_scripts: false,
+        inspect_files: false,
         all_include_checks: false,
     };
     for name in ["fuzz.conf", "fuzz.toml"] {

@@ -51,7 +51,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         config_id: args.config_id.as_deref(),
         strict: args.strict,
         known_interface: &known_interface,
-        inspect_scripts: true,
+        inspect_files: true,
         all_include_checks: args.all_config,
     };
     let mut statuses = Vec::new();

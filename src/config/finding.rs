@@ -66,6 +66,8 @@ pub enum Code {
     Conflict,
     Script,
     ScriptSecurity,
+    /// A certificate or a key that cannot be used.
+    Certificate,
     TomlSyntax,
     /// Known, and there is nothing that it could change.
     NoEffect,

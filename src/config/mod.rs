@@ -42,8 +42,8 @@ pub struct LoadOptions<'a> {
     pub strict: bool,
     /// Whether an interface of that name exists.
     pub known_interface: &'a dyn Fn(&str) -> bool,
-    /// Look at scripts: do they exist, and may others than root change them?
-    pub inspect_scripts: bool,
+    /// Look at scripts (do they exist, and may others than root change them?), certificates and keys.
+    pub inspect_files: bool,
     /// Every include insists on what it names, whatever its keyword and `include_check` say (`-e`).
     pub all_include_checks: bool,
 }
@@ -54,7 +54,7 @@ impl Default for LoadOptions<'_> {
             config_id: None,
             strict: false,
             known_interface: &interface_exists,
-            inspect_scripts: true,
+            inspect_files: true,
             all_include_checks: false,
         }
     }

@@ -19,7 +19,7 @@ fn options<'a>() -> LoadOptions<'a> {
         config_id: Some("here"),
         strict: false,
         known_interface: &|name| name != "gone0",
-        inspect_scripts: false,
+        inspect_files: false,
         all_include_checks: false,
     }
 }

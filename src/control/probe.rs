@@ -8,6 +8,9 @@ mod http;
 mod pattern;
 mod tls;
 
+pub use self::pattern::{PatternUnusable, Patterns};
+pub use self::tls::{SslUnusable, SslWord, try_out};
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -25,7 +28,6 @@ use buoy_healthcheck::checker::udp::{BytePattern, UdpCheck, WantedReply};
 use buoy_healthcheck::{Cadence, CheckSettings, Deadlines, Health, Pace, Probe, Target};
 use buoy_ipvs::FwMark;
 
-use self::pattern::Patterns;
 use self::tls::ClientConfigurations;
 use super::{Server, Service};
 use crate::config::plan::{self, DnsType, Plan, VirtualServer};
@@ -52,15 +54,18 @@ impl Probes {
                 _ => None,
             })
         };
+        let mut patterns = Patterns::default();
+        for pattern in https().flat_map(|http| &http.pages).filter_map(|page| page.regex.as_ref()) {
+            // Each check that has it tells.
+            let _unusable = patterns.add(pattern);
+        }
         Self {
             files: plan
                 .files
                 .iter()
                 .map(|file| (Arc::clone(&file.name), Arc::from(file.path.as_path())))
                 .collect(),
-            patterns: Patterns::new(
-                https().flat_map(|http| &http.pages).filter_map(|page| page.regex.as_ref()),
-            ),
+            patterns,
             tls: ClientConfigurations::new(https().any(|http| http.tls).then_some(&plan.balancing.tls)),
         }
     }

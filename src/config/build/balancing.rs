@@ -10,7 +10,8 @@ use super::global::{processors, text};
 use crate::config::finding::Code;
 use crate::config::plan::{Balancing, ClientTls, FlushOnStop, Router, Scheduling, SyncDaemon};
 use crate::config::schema::sync_instance;
-use crate::config::settings::{Settings, Text, Words};
+use crate::config::settings::{Settings, Ssl, Text, Words};
+use crate::control::probe::{self, SslWord};
 
 impl Build<'_> {
     pub(super) fn balancing(&mut self, settings: &Settings, routers: &[Router]) -> Balancing {
@@ -18,6 +19,15 @@ impl Build<'_> {
         let ssl = &settings.ssl;
         if let (Some(key), None) = (&ssl.key, &ssl.certificate) {
             self.without_effect(key, "a key without a `certificate`");
+        }
+        let tls = ClientTls {
+            certificate: ssl.certificate.as_ref().map(text),
+            key: ssl.key.as_ref().filter(|_| ssl.certificate.is_some()).map(text),
+            password: ssl.password.as_ref().map(text),
+            ca: ssl.ca.as_ref().map(text),
+        };
+        if self.any_tls && self.options.inspect_files {
+            self.try_out(ssl, &tls);
         }
         let whole = |words: &Words| if words.is_empty() { FlushOnStop::All } else { FlushOnStop::Services };
         Balancing {
@@ -40,13 +50,20 @@ impl Build<'_> {
                 no_swap: g.checker_no_swap,
                 cpu_affinity: processors(g.checker_cpu_affinity.as_ref()),
             },
-            tls: ClientTls {
-                certificate: ssl.certificate.as_ref().map(text),
-                key: ssl.key.as_ref().filter(|_| ssl.certificate.is_some()).map(text),
-                password: ssl.password.as_ref().map(text),
-                ca: ssl.ca.as_ref().map(text),
-            },
+            tls,
         }
+    }
+
+    /// Says which file TLS cannot be spoken with.
+    fn try_out(&mut self, ssl: &Ssl, tls: &ClientTls) {
+        let Err(unusable) = probe::try_out(tls) else { return };
+        let word = unusable.file.as_ref().and_then(|(word, _)| match word {
+            SslWord::Ca => ssl.ca.as_ref(),
+            SslWord::Certificate => ssl.certificate.as_ref(),
+            SslWord::Key => ssl.key.as_ref(),
+        });
+        let span = word.map(|word| word.span);
+        self.doubt(Code::Certificate, span, &unusable.to_string(), "no SSL_GET is made");
     }
 
     /// `IFNAME [[inst] INSTANCE] [id N] [maxlen N] [port N] [ttl N] [group ADDR]`.

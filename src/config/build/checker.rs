@@ -12,6 +12,7 @@ use crate::config::plan::{
     Check, CheckSettings, DnsType, HttpCheck, HttpVersion, Page, PagePattern, Probe, ReplyByte, UdpCheck,
 };
 use crate::config::settings::{self, Located, Pace, RealServer, Seconds, Text, Words};
+use crate::control::probe::PatternUnusable;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DELAY_LOOP: Duration = Duration::from_secs(60);
@@ -180,6 +181,7 @@ impl Build<'_> {
             let compliant = c.url.iter().map(|url| url.tls_compliant).chain([c.tls_compliant]);
             compliant.flatten().for_each(|word| self.without_effect(&word, message));
         }
+        self.any_tls |= tls;
         let named = c.sni_name.as_ref().filter(|name| !name.value.is_empty());
         let sni = tls && (c.enable_sni.is_some_and(|word| word.value) || c.sni_name.is_some());
         let mut pages = Vec::with_capacity(c.url.len());
@@ -221,13 +223,23 @@ impl Build<'_> {
             offsets.iter().flatten().for_each(|word| self.without_effect(word, message));
             return None;
         };
-        Some(PagePattern {
+        let pattern = PagePattern {
             pattern: Arc::clone(&regex.value),
             no_match: url.regex_no_match.is_some(),
             options: url.regex_options.iter().flatten().map(shared).collect(),
             min_offset: offset(url.regex_min_offset).unwrap_or(0),
             max_offset: offset(url.regex_max_offset),
-        })
+        };
+        if let Err(unusable) = self.patterns.add(&pattern) {
+            let mut options = url.regex_options.iter().flatten();
+            let word = match &unusable {
+                PatternUnusable::Option { name, .. } => options.find(|word| word.value == *name),
+                PatternUnusable::Regex { .. } => None,
+            };
+            let span = word.unwrap_or(regex).span;
+            self.doubt(Code::BadValue, span, &unusable.to_string(), "the check is not made");
+        }
+        Some(pattern)
     }
 
     /// Every `host` is a check of its own, which says only what differs.

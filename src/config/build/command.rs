@@ -158,7 +158,7 @@ impl Build<'_> {
             return None;
         };
         // `</path` asks only whether a file can be opened.
-        if self.options.inspect_scripts && !program.starts_with('<') {
+        if self.options.inspect_files && !program.starts_with('<') {
             *program = self.fit(command, program, user.as_ref())?;
         }
         Some(Command { argv, user })

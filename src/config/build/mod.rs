@@ -31,6 +31,7 @@ use super::schema::Entries;
 use super::settings::{Located, Settings, Text, VirtualServer, Words};
 use super::{LoadOptions, value};
 use crate::control::detour;
+use crate::control::probe::Patterns;
 use crate::host::desired::{Address, Route, Rule};
 
 /// Interface of static addresses without `dev`.
@@ -54,6 +55,9 @@ struct Build<'a> {
     bad_groups: HashSet<Arc<str>>,
     /// Preferences given to rules without one, IPv4 and IPv6.
     preferences: [u32; 2],
+    patterns: Patterns,
+    /// There are checks that need what `SSL` names.
+    any_tls: bool,
 }
 
 /// The user of scripts that name none.
@@ -89,6 +93,8 @@ pub(super) fn plan<E: std::error::Error>(
         dynamic_interfaces: g.dynamic_interfaces.is_some(),
         bad_groups: HashSet::new(),
         preferences: [rule::FIRST_PREFERENCE; 2],
+        patterns: Patterns::default(),
+        any_tls: false,
     };
     if let Some(names) = &g.script_user {
         let found = build.user(names, "scripts that name no user are not run");

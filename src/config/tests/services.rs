@@ -763,3 +763,49 @@ proptest::proptest! {
         services(&text);
     }
 }
+
+/// What is said, each with its place and what is assumed.
+fn told(text: &str, options: &LoadOptions<'_>) -> Vec<String> {
+    let loaded = load_text(Path::new("test.conf"), text, options);
+    assert!(loaded.plan.is_some(), "{}", said(&loaded));
+    said(&loaded).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_pattern_that_cannot_be_used_is_told_in_its_place_and_the_check_stays() {
+    let check = |lines: &str| checked(&format!("HTTP_GET {{\nurl {{\npath /\n{lines}\n}}\n}}"));
+    for (lines, expected) in [
+        (
+            "regex (a",
+            "test.conf:10:7: warning: regex \"(a\": unclosed group (assumed: the check is not made)",
+        ),
+        (
+            "regex_options caseless alt_bsux\nregex a",
+            "test.conf:10:24: warning: regex option `alt_bsux`, which gives the pattern another grammar than is known \
+             here (assumed: the check is not made)",
+        ),
+    ] {
+        assert_eq!(told(&check(lines), &options()), [expected]);
+        let (services, _) = services(&check(lines));
+        assert_eq!(services[0].servers[0].checks.len(), 1);
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_told_where_it_is_named_if_a_check_needs_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("empty.pem");
+    std::fs::write(&path, "").expect("a file");
+    let path = path.display();
+    let ssl = format!("SSL {{\nca {path}\n}}\n");
+    let here = LoadOptions { inspect_files: true, ..options() };
+    let text = format!("{ssl}{}", checked("SSL_GET {\nurl {\npath /\n}\n}"));
+    let expected = format!(
+        "test.conf:2:4: warning: `SSL`: ca {path}: no certificate in it, which has to be PEM (assumed: no SSL_GET is \
+         made)"
+    );
+    assert_eq!(told(&text, &here), [expected]);
+    assert_eq!(told(&format!("{ssl}{}", checked("TCP_CHECK {\n}")), &here), [""; 0]);
+    let strict = LoadOptions { strict: true, ..here };
+    assert!(load_text(Path::new("test.conf"), &text, &strict).plan.is_none());
+}

@@ -8,8 +8,7 @@ use crate::config::{LoadOptions, load_text};
 use crate::control::Control;
 
 fn services(text: &str) -> Vec<VirtualServer> {
-    let options =
-        LoadOptions { known_interface: &|_| true, inspect_scripts: false, ..LoadOptions::default() };
+    let options = LoadOptions { known_interface: &|_| true, inspect_files: false, ..LoadOptions::default() };
     load_text(Path::new("test.conf"), text, &options).plan.expect("a plan").services
 }
 

@@ -45,11 +45,12 @@ impl Probes {
             None => HostHeader::from(address),
         };
         let path = request_path(&page.path)?;
+        let pattern = page.regex.as_ref().map(|regex| self.patterns.get(regex)).transpose();
         let digest = page.digest.as_ref().map(|digest| digest.parse::<Md5Digest>()).transpose();
         Ok(Page {
             status: page.status_codes.iter().copied().collect(),
             digest: digest.map_err(|error| error.to_string())?,
-            pattern: page.regex.as_ref().map(|regex| self.patterns.get(regex)).transpose()?,
+            pattern: pattern.map_err(|unusable| unusable.to_string())?,
             tls_compliant: page.tls_compliant,
             ..Page::new(host, path)
         })

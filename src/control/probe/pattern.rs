@@ -1,6 +1,7 @@
 //! Patterns of HTTP checks: those that are equal are compiled once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use buoy_healthcheck::Cause;
 use buoy_healthcheck::checker::http::{Pattern, PatternOptions, PatternWanted};
@@ -8,26 +9,35 @@ use buoy_healthcheck::checker::http::{Pattern, PatternOptions, PatternWanted};
 use crate::config::plan::PagePattern;
 
 /// What has become of each pattern of a plan.
-#[derive(Debug)]
-pub(super) struct Patterns(HashMap<PagePattern, Result<Pattern, String>>);
+#[derive(Debug, Default)]
+pub struct Patterns(HashMap<PagePattern, Result<Pattern, PatternUnusable>>);
+
+/// Why a pattern cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternUnusable {
+    #[error("regex option `{name}`, which {why}")]
+    Option { name: Arc<str>, why: &'static str },
+    #[error("regex {pattern:?}: {why}")]
+    Regex { pattern: Arc<str>, why: String },
+}
 
 impl Patterns {
-    pub(super) fn new<'p>(written: impl Iterator<Item = &'p PagePattern>) -> Self {
-        let mut patterns = HashMap::new();
-        for pattern in written {
-            if !patterns.contains_key(pattern) {
-                patterns.insert(pattern.clone(), compile(pattern));
-            }
-        }
-        Self(patterns)
+    /// # Errors
+    /// It cannot be used.
+    pub fn add(&mut self, written: &PagePattern) -> Result<(), PatternUnusable> {
+        let made = match self.0.get(written) {
+            Some(known) => known,
+            None => self.0.entry(written.clone()).or_insert_with(|| compile(written)),
+        };
+        made.as_ref().map(|_usable| ()).map_err(Clone::clone)
     }
 
-    pub(super) fn get(&self, written: &PagePattern) -> Result<Pattern, String> {
+    pub(super) fn get(&self, written: &PagePattern) -> Result<Pattern, PatternUnusable> {
         self.0.get(written).cloned().unwrap_or_else(|| compile(written))
     }
 }
 
-fn compile(written: &PagePattern) -> Result<Pattern, String> {
+fn compile(written: &PagePattern) -> Result<Pattern, PatternUnusable> {
     let mut options = PatternOptions {
         wanted: if written.no_match { PatternWanted::Absent } else { PatternWanted::Present },
         min_offset: u64::from(written.min_offset),
@@ -35,10 +45,22 @@ fn compile(written: &PagePattern) -> Result<Pattern, String> {
         ..PatternOptions::default()
     };
     for name in &written.options {
-        set(&mut options, name).map_err(|why| format!("regex option `{name}`, which {why}"))?;
+        set(&mut options, name).map_err(|why| PatternUnusable::Option { name: Arc::clone(name), why })?;
     }
-    Pattern::new(&written.pattern, options)
-        .map_err(|error| format!("regex {:?}: {}", written.pattern, Cause::of(&error)))
+    Pattern::new(&written.pattern, options).map_err(|error| PatternUnusable::Regex {
+        pattern: Arc::clone(&written.pattern),
+        why: why(&Cause::of(&error).to_string()),
+    })
+}
+
+/// Of a drawing of the pattern what is wrong with it, and what to do.
+fn why(error: &str) -> String {
+    let last = error.lines().last().unwrap_or_default().trim();
+    let why = last.strip_prefix("error: ").unwrap_or(last);
+    match why.ends_with("not supported") {
+        true => format!("{why}: write it without, or look with a MISC_CHECK"),
+        false => why.to_owned(),
+    }
 }
 
 /// Takes an option of PCRE2 by its name.

@@ -1,10 +1,10 @@
 //! How this host presents itself to servers over TLS, and whom it trusts: the `SSL` block.
 
-use std::fmt::Display;
+use std::fmt;
 use std::sync::Arc;
 
 use buoy_healthcheck::checker::http::HttpVersion;
-use buoy_healthcheck::{Application, Cause, Identity, Tls, TlsSettings, Trust};
+use buoy_healthcheck::{Application, Cause, Identity, Tls, TlsSettings, TlsUnusable, Trust};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -19,6 +19,51 @@ pub(super) struct ClientConfigurations {
     negotiating: Result<Tls, String>,
 }
 
+/// Why the `SSL` block cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SslUnusable {
+    /// Which of its files is wrong, if it is one.
+    pub file: Option<(SslWord, Arc<str>)>,
+    pub why: String,
+}
+
+impl fmt::Display for SslUnusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`SSL`: ")?;
+        if let Some((word, path)) = &self.file {
+            write!(f, "{word} {path}: ")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+/// A word of the block that names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslWord {
+    Ca,
+    Certificate,
+    Key,
+}
+
+impl fmt::Display for SslWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ca => "ca",
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+        })
+    }
+}
+
+/// Whether TLS can be spoken as the block has it. Reads the files.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn try_out(settings: &ClientTls) -> Result<(), SslUnusable> {
+    let (trust, identity) = read(settings)?;
+    configuration(settings, trust, identity, &[]).map(drop)
+}
+
 impl ClientConfigurations {
     /// `None` when nobody will ask for one. Reads the files.
     pub(super) fn new(settings: Option<&ClientTls>) -> Self {
@@ -28,9 +73,9 @@ impl ClientConfigurations {
         };
         let read = read(settings);
         let offering = |protocols: &[Application]| {
-            let (trust, identity) = read.clone()?;
-            let settings = TlsSettings { trust, identity, protocols: protocols.to_vec() };
-            Tls::new(settings).map_err(|error| format!("`SSL`: {}", Cause::of(&error)))
+            let (trust, identity) = read.clone().map_err(|unusable| unusable.to_string())?;
+            let made = configuration(settings, trust, identity, protocols);
+            made.map_err(|unusable| unusable.to_string())
         };
         Self { plain: offering(&[]), negotiating: offering(&[Application::Http2, Application::Http11]) }
     }
@@ -45,33 +90,69 @@ impl ClientConfigurations {
     }
 }
 
+fn configuration(
+    settings: &ClientTls,
+    trust: Trust,
+    identity: Option<Identity>,
+    protocols: &[Application],
+) -> Result<Tls, SslUnusable> {
+    let made = Tls::new(TlsSettings { trust, identity, protocols: protocols.to_vec() });
+    made.map_err(|error| {
+        let why = Cause::of(&error);
+        match error {
+            TlsUnusable::Authority(_) | TlsUnusable::NoAuthority => {
+                let file = settings.ca.as_ref().map(|path| (SslWord::Ca, Arc::clone(path)));
+                SslUnusable { file, why: why.to_string() }
+            }
+            TlsUnusable::Identity(_) => {
+                let file = key_file(settings).map(|(word, path)| (word, Arc::clone(path)));
+                let why = format!("{why}; a certificate is shown with the key that it was made for");
+                SslUnusable { file, why }
+            }
+            TlsUnusable::Setup(_) => SslUnusable { file: None, why: why.to_string() },
+        }
+    })
+}
+
+/// Without a key of its own the file of the certificate has it.
+fn key_file(settings: &ClientTls) -> Option<(SslWord, &Arc<str>)> {
+    let certificate = settings.certificate.as_ref()?;
+    Some(settings.key.as_ref().map_or((SslWord::Certificate, certificate), |key| (SslWord::Key, key)))
+}
+
 /// Authorities are asked only where some are configured: keepalived trusts everybody.
-fn read(settings: &ClientTls) -> Result<(Trust, Option<Identity>), String> {
+fn read(settings: &ClientTls) -> Result<(Trust, Option<Identity>), SslUnusable> {
     let trust = match &settings.ca {
         None => Trust::Anyone,
-        Some(path) => Trust::Authorities(certificates("ca", path)?),
+        Some(path) => Trust::Authorities(certificates(SslWord::Ca, path)?),
     };
-    let Some(certificate) = &settings.certificate else { return Ok((trust, None)) };
-    let chain = certificates("certificate", certificate)?;
-    // Without a key of its own the file of the certificate has it.
-    let (word, path) = settings.key.as_ref().map_or(("certificate", certificate), |key| ("key", key));
-    let key = PrivateKeyDer::from_pem_file(&**path).map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            let message = "no private key in it; one that a password protects cannot be read";
-            unusable(word, path, message)
-        }
-        error => unusable(word, path, reason(&error)),
-    })?;
+    let (Some(certificate), Some((word, path))) = (&settings.certificate, key_file(settings)) else {
+        return Ok((trust, None));
+    };
+    let chain = certificates(SslWord::Certificate, certificate)?;
+    let key = private_key(word, path).map_err(|why| unusable(word, path, why))?;
     Ok((trust, Some(Identity { chain, key: Arc::new(key) })))
 }
 
-fn certificates(word: &str, path: &str) -> Result<Arc<[CertificateDer<'static>]>, String> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+fn certificates(word: SslWord, path: &Arc<str>) -> Result<Arc<[CertificateDer<'static>]>, SslUnusable> {
+    let all = CertificateDer::pem_file_iter(&**path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|error| unusable(word, path, reason(&error)))?;
     if all.is_empty() {
-        return Err(unusable(word, path, "no certificate in it"));
+        return Err(unusable(word, path, "no certificate in it, which has to be PEM".to_owned()));
     }
     Ok(all.into())
+}
+
+fn private_key(word: SslWord, path: &str) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        pem::Error::NoItemsFound if word == SslWord::Certificate => {
+            "no private key in it: name its file with `key`".to_owned()
+        }
+        pem::Error::NoItemsFound => {
+            "no private key in it, which has to be PEM and without a password".to_owned()
+        }
+        error => reason(&error),
+    })
 }
 
 fn reason(error: &pem::Error) -> String {
@@ -81,6 +162,6 @@ fn reason(error: &pem::Error) -> String {
     }
 }
 
-fn unusable(word: &str, path: &str, why: impl Display) -> String {
-    format!("`SSL`: {word} {path}: {why}")
+fn unusable(word: SslWord, path: &Arc<str>, why: String) -> SslUnusable {
+    SslUnusable { file: Some((word, Arc::clone(path))), why }
 }

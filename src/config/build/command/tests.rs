@@ -12,7 +12,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn loaded(script: &str) -> Loaded {
-    let options = LoadOptions { inspect_scripts: true, known_interface: &|_| true, ..LoadOptions::default() };
+    let options = LoadOptions { inspect_files: true, known_interface: &|_| true, ..LoadOptions::default() };
     let text = format!(
         "global_defs {{\nenable_script_security\nscript_user root\n}}\n\
          vrrp_instance VI {{\ninterface eth0\nvirtual_router_id 5\nnotify_master \"{script}\"\n\

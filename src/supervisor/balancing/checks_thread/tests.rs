@@ -17,7 +17,7 @@ fn held(of_server: &str) -> Health {
         config_id: None,
         strict: false,
         known_interface: &|_| true,
-        inspect_scripts: false,
+        inspect_files: false,
         all_include_checks: false,
     };
     let plan = load_text(Path::new("test.conf"), &text, &options).plan.expect("a plan");

@@ -17,7 +17,7 @@ fn plan_of(text: &str) -> Arc<Plan> {
         config_id: None,
         strict: false,
         known_interface: &|_| true,
-        inspect_scripts: false,
+        inspect_files: false,
         all_include_checks: false,
     };
     Arc::new(load_text(Path::new("test.conf"), text, &options).plan.expect("nothing is wrong with it"))
