@@ -283,6 +283,7 @@ pub struct SyncDaemon {
 pub struct ClientTls {
     pub certificate: Option<Arc<str>>,
     pub key: Option<Arc<str>>,
+    /// Opens a key of PKCS #8.
     #[serde(skip)]
     pub password: Option<Arc<str>>,
     pub ca: Option<Arc<str>>,

@@ -306,6 +306,67 @@ fn ssl_block_says_who_is_trusted_and_what_is_shown() {
     }
 }
 
+/// Made by OpenSSL 3.0 for this test alone, with the password `secret`:
+///
+/// ```text
+/// openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout plain.pem -out certificate.pem \
+///     -days 36500 -subj /CN=client.example
+/// openssl pkcs8 -topk8 -in plain.pem -out aes.pem
+/// openssl pkcs8 -topk8 -in plain.pem -v2 des3 -v2prf hmacWithSHA1 -out des3.pem
+/// openssl pkcs8 -topk8 -in plain.pem -scrypt -out scrypt.pem
+/// openssl pkcs8 -topk8 -in plain.pem -v1 PBE-SHA1-3DES -out pbes1.pem
+/// openssl ec -in plain.pem -aes256 -out traditional.pem
+/// ```
+const KEYS: [(&str, &str); 7] = [
+    ("certificate", include_str!("keys/certificate.pem")),
+    ("plain", include_str!("keys/plain.pem")),
+    ("aes", include_str!("keys/aes.pem")),
+    ("des3", include_str!("keys/des3.pem")),
+    ("scrypt", include_str!("keys/scrypt.pem")),
+    ("pbes1", include_str!("keys/pbes1.pem")),
+    ("traditional", include_str!("keys/traditional.pem")),
+];
+
+#[test]
+fn a_key_that_a_password_protects_is_opened_with_it() {
+    let certificate = KEYS[0].1;
+    let bundles =
+        KEYS.map(|(name, key)| (format!("{name}.bundle"), format!("of a client\r\n{certificate}{key}")));
+    let bundles = bundles.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let files = Certificates::new(&KEYS.into_iter().chain(bundles).collect::<Vec<_>>());
+    let identity = |lines: &str| {
+        let tls = files.tls(lines).unwrap_or_else(|why| panic!("{lines}: {why}"));
+        tls.settings().identity.clone()
+    };
+    let plain = identity("certificate DIR/certificate\nkey DIR/plain");
+    for name in ["plain", "aes", "des3", "scrypt"] {
+        let lines = format!("certificate DIR/certificate\nkey DIR/{name}\npassword secret");
+        assert_eq!(identity(&lines), plain, "{name}");
+        assert_eq!(identity(&format!("certificate DIR/{name}.bundle\npassword secret")), plain, "{name}");
+    }
+    let convert =
+        |name: &str| format!("`openssl pkcs8 -topk8 -in DIR/{name} -out NEW` writes one that can be read");
+    for (lines, why) in [
+        ("key DIR/aes", "a password protects it: give it with `password`".to_owned()),
+        ("key DIR/aes\npassword wrong", "`password` does not open it".to_owned()),
+        (
+            "key DIR/traditional\npassword secret",
+            format!(
+                "a password protects it in the traditional form of PEM, which cannot be read: {}",
+                convert("traditional")
+            ),
+        ),
+    ] {
+        let told = files.tls(&format!("certificate DIR/certificate\n{lines}")).expect_err("unusable");
+        assert!(told.ends_with(&format!(": {why}")), "{told}");
+    }
+    let told =
+        files.tls("certificate DIR/certificate\nkey DIR/pbes1\npassword secret").expect_err("unusable");
+    assert!(told.contains("a password protects it in a way that is not known ("), "{told}");
+    assert!(told.ends_with(&convert("pbes1")), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+}
+
 #[test]
 fn what_cannot_be_checked_is_told_in_words() {
     let page = |lines: &str| refusal(&format!("HTTP_GET {{\nurl {{\n{lines}\n}}\n}}"));

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use buoy_healthcheck::checker::http::HttpVersion;
 use buoy_healthcheck::{Application, Cause, Identity, Tls, TlsSettings, TlsUnusable, Trust};
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument, pkcs5};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::plan::ClientTls;
 
@@ -130,7 +131,8 @@ fn read(settings: &ClientTls) -> Result<(Trust, Option<Identity>), SslUnusable> 
         return Ok((trust, None));
     };
     let chain = certificates(SslWord::Certificate, certificate)?;
-    let key = private_key(word, path).map_err(|why| unusable(word, path, why))?;
+    let password = settings.password.as_deref();
+    let key = private_key(word, path, password).map_err(|why| unusable(word, path, why))?;
     Ok((trust, Some(Identity { chain, key: Arc::new(key) })))
 }
 
@@ -143,16 +145,51 @@ fn certificates(word: SslWord, path: &Arc<str>) -> Result<Arc<[CertificateDer<'s
     Ok(all.into())
 }
 
-fn private_key(word: SslWord, path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+fn private_key(word: SslWord, path: &str, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
+    let file = std::fs::read(path).map_err(|error| crate::child::reason(&error))?;
+    // What is not ASCII is no PEM.
+    let text = String::from_utf8_lossy(&file);
+    if let Some(sealed) = sealed_key(&text) {
+        return opened(sealed, path, password);
+    }
+    if text.lines().any(|line| line.starts_with("Proc-Type:") && line.ends_with("ENCRYPTED")) {
+        let why = "a password protects it in the traditional form of PEM, which cannot be read";
+        return Err(format!("{why}: {}", convert(path)));
+    }
+    PrivateKeyDer::from_pem_slice(&file).map_err(|error| match error {
         pem::Error::NoItemsFound if word == SslWord::Certificate => {
             "no private key in it: name its file with `key`".to_owned()
         }
-        pem::Error::NoItemsFound => {
-            "no private key in it, which has to be PEM and without a password".to_owned()
-        }
+        pem::Error::NoItemsFound => "no private key in it, which has to be PEM".to_owned(),
         error => reason(&error),
     })
+}
+
+/// A key of PKCS #8 that a password protects.
+fn sealed_key(text: &str) -> Option<&str> {
+    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+    let (before, _) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----")?;
+    let from = text.get(before.len()..)?;
+    from.get(..from.find(END)? + END.len())
+}
+
+fn opened(sealed: &str, path: &str, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
+    let (_, document) = SecretDocument::from_pem(sealed).map_err(|error| error.to_string())?;
+    let password = password.ok_or("a password protects it: give it with `password`")?;
+    let unknown =
+        |error| format!("a password protects it in a way that is not known ({error}): {}", convert(path));
+    let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(unknown)?;
+    let key = info.decrypt(password).map_err(|error| match error {
+        pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {
+            "`password` does not open it".to_owned()
+        }
+        error => unknown(error),
+    })?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+fn convert(path: &str) -> String {
+    format!("`openssl pkcs8 -topk8 -in {path} -out NEW` writes one that can be read")
 }
 
 fn reason(error: &pem::Error) -> String {
