@@ -1,20 +1,27 @@
 //! One virtual server: which of its real servers serve, by health, administration and quorum.
 
 mod leaving;
+mod member;
+mod state;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use buoy_healthcheck::{WeightAdvice, effective_weight};
-use buoy_ipvs::{Entry, RealServer, RealServerId, ServiceId, Statistics, Table, VirtualService, Weight};
+use buoy_healthcheck::WeightAdvice;
+use buoy_ipvs::{Entry, RealServerId, ServiceId, Statistics, Table, Weight};
 
 use super::find::Known;
-use super::report::{DrainEnd, Report};
-use super::service::{Server, Service};
+use super::report::Report;
+use super::service::Service;
 use super::{NotAdministered, Unknown};
 
+use member::{Drain, Member};
+use table::detours;
+
 pub use leaving::Leaving;
+pub use state::{ServerState, ServiceState};
 
 /// What the checkers say of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,47 +69,6 @@ pub enum Administration {
     Weight(Weight),
 }
 
-/// One virtual server as `buoy status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceState {
-    pub settings: Service,
-    /// Weight of the servers that should get connections, to be held against the quorum.
-    pub weight: u64,
-    pub quorum: bool,
-    /// The sorry server has the place of the real servers.
-    pub sorry: bool,
-    /// The checks are doubted, and the last good servers stay in service.
-    pub panic: bool,
-    /// A reload has removed it.
-    pub leaving: bool,
-    pub servers: Vec<ServerState>,
-}
-
-/// One server of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerState {
-    pub server: Server,
-    pub up: bool,
-    pub reason: Arc<str>,
-    /// When the checkers last came to another conclusion.
-    pub since: Instant,
-    /// When they last had anything to say of it; `None` before their first word.
-    pub heard: Option<Instant>,
-    pub administration: Administration,
-    /// The weight that it has, or would have in service.
-    pub weight: Weight,
-    /// The weight that the table is to hold; `None` where it is not to be there.
-    pub held: Option<Weight>,
-    /// It keeps its connections until they end, or until `deadline` if there is one.
-    pub draining: bool,
-    pub deadline: Option<Instant>,
-    /// An agent wants no new connections for it.
-    pub resting: bool,
-    /// A reload has removed it.
-    pub leaving: bool,
-    pub connections: Option<u64>,
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     settings: Service,
@@ -114,51 +80,6 @@ pub(super) struct Pool {
     panic: Option<BTreeSet<RealServerId>>,
     last_good: BTreeSet<RealServerId>,
     leaving: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Member {
-    settings: Server,
-    up: bool,
-    reason: Arc<str>,
-    since: Instant,
-    /// When the checkers last had anything to say.
-    heard: Option<Instant>,
-    /// It was out of the table when we came, and stays out until the checkers have said something, or until then.
-    out_until: Option<Instant>,
-    advice: Vec<WeightAdvice>,
-    resting: bool,
-    administration: Administration,
-    /// A reload has removed it.
-    leaving: bool,
-    drain: Option<Drain>,
-    connections: Option<u64>,
-}
-
-/// A server that is wanted no more and still has connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drain {
-    Running { deadline: Option<Instant> },
-    Over,
-}
-
-/// What a server is to be in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Serving(Weight),
-    /// With weight 0.
-    Idle,
-    Absent,
-}
-
-impl Presence {
-    fn weight(self) -> Option<Weight> {
-        match self {
-            Self::Serving(weight) => Some(weight),
-            Self::Idle => Some(Weight::ZERO),
-            Self::Absent => None,
-        }
-    }
 }
 
 impl Pool {
@@ -449,168 +370,8 @@ impl Pool {
     fn displaces(&self) -> bool {
         self.settings.sorry.is_some() && !self.quorum && !self.leaving
     }
-
-    fn presence(&self, id: &RealServerId, member: &Member) -> Presence {
-        if member.drain == Some(Drain::Over) || member.administration == Administration::Disabled {
-            return Presence::Absent;
-        }
-        if !self.passes(id, member) {
-            // Dead: whatever it still has is lost, and is better told so.
-            let kept = member.settings.inhibit_on_failure && !member.leaving && member.drain.is_none();
-            return if kept { Presence::Idle } else { Presence::Absent };
-        }
-        if member.leaving || member.drain.is_some() || member.resting {
-            return Presence::Idle;
-        }
-        if self.displaces() {
-            let busy = member.connections.is_none_or(|connections| connections > 0);
-            return if busy || member.settings.inhibit_on_failure {
-                Presence::Idle
-            } else {
-                Presence::Absent
-            };
-        }
-        Presence::Serving(member.weight())
-    }
-
-    /// What the table should hold for this virtual server.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        let own = self.settings.members.iter().map(|service| self.entry_for(service));
-        own.chain(self.detours.values().cloned())
-    }
-
-    /// Under what names.
-    pub(super) fn names(&self) -> impl Iterator<Item = ServiceId> {
-        self.settings.members.iter().map(|member| member.id).chain(self.detours.keys().copied())
-    }
-
-    /// What it should hold under one of them.
-    pub(super) fn entry(&self, id: &ServiceId) -> Option<Entry> {
-        if let Some(detour) = self.detours.get(id) {
-            return Some(detour.clone());
-        }
-        self.settings.members.iter().find(|service| service.id == *id).map(|service| self.entry_for(service))
-    }
-
-    fn entry_for(&self, service: &VirtualService) -> Entry {
-        let servers = self.servers.iter().filter_map(|(id, member)| {
-            Some(member.settings.behind(&service.id, self.presence(id, member).weight()?))
-        });
-        let mut servers: BTreeMap<RealServerId, RealServer> =
-            servers.filter(|s| s.fits(service.id.family())).map(|s| (s.id, s)).collect();
-        if let Some(sorry) = self.sorry_server(&service.id) {
-            servers
-                .entry(sorry.id)
-                .and_modify(|held| held.weight = held.weight.max(sorry.weight))
-                .or_insert(sorry);
-        }
-        Entry { service: service.clone(), servers }
-    }
-
-    fn sorry_server(&self, service: &ServiceId) -> Option<RealServer> {
-        let sorry = self.settings.sorry.filter(|sorry| sorry.fits(service.family()) && !self.leaving)?;
-        match (self.quorum, sorry.inhibit) {
-            (false, _) => Some(sorry.behind(service, Weight::ONE)),
-            (true, true) => Some(sorry.behind(service, Weight::ZERO)),
-            (true, false) => None,
-        }
-    }
-
-    pub(super) fn state(&self) -> ServiceState {
-        let servers = self.servers.iter().map(|(id, member)| {
-            let (draining, deadline) = match member.drain {
-                Some(Drain::Running { deadline }) => (true, deadline),
-                Some(Drain::Over) | None => (false, None),
-            };
-            ServerState {
-                server: member.settings.clone(),
-                up: member.up,
-                reason: Arc::clone(&member.reason),
-                since: member.since,
-                heard: member.heard,
-                administration: member.administration,
-                weight: member.weight(),
-                held: self.presence(id, member).weight(),
-                draining,
-                deadline,
-                resting: member.resting,
-                leaving: member.leaving,
-                connections: member.connections,
-            }
-        });
-        ServiceState {
-            weight: self.weight(),
-            quorum: self.quorum,
-            sorry: self.displaces(),
-            panic: self.panic.is_some(),
-            leaving: self.leaving,
-            servers: servers.collect(),
-            settings: self.settings.clone(),
-        }
-    }
-}
-
-fn detours(settings: &Service) -> BTreeMap<ServiceId, Entry> {
-    let entries = settings.servers.iter().filter_map(Server::detour);
-    entries.map(|entry| (entry.service.id, entry)).collect()
 }
 
 fn removed(service: &Arc<str>, server: RealServerId) -> Report {
     Report::ServerRemoved { service: Arc::clone(service), server }
-}
-
-impl Member {
-    fn new(settings: Server, now: Instant) -> Self {
-        let up = !settings.alpha;
-        let reason =
-            if up { "not checked yet" } else { "not checked yet, and `alpha` takes it for down until then" };
-        Self {
-            up,
-            reason: reason.into(),
-            settings,
-            since: now,
-            heard: None,
-            out_until: None,
-            advice: Vec::new(),
-            resting: false,
-            administration: Administration::Enabled,
-            leaving: false,
-            drain: None,
-            connections: None,
-        }
-    }
-
-    fn weight(&self) -> Weight {
-        match self.administration {
-            Administration::Weight(weight) => weight,
-            Administration::Enabled | Administration::Drain { .. } | Administration::Disabled => {
-                let advice = self.advice.iter().copied();
-                Weight::clamped(effective_weight(self.settings.weight.get(), advice).into())
-            }
-        }
-    }
-
-    /// Whether this takes it out of service.
-    fn leave(&mut self, passes: bool, deadline: Option<Duration>, now: Instant) -> bool {
-        if std::mem::replace(&mut self.leaving, true) {
-            return false;
-        }
-        // Out already, or on its way with a deadline of its own.
-        if self.administration == Administration::Disabled || !passes {
-            self.drain = Some(Drain::Over);
-        } else if self.drain.is_none() {
-            // Connections that were counted before belong to a server in service.
-            self.connections = None;
-            self.drain = Some(Drain::Running { deadline: deadline.map(|time| now + time) });
-        }
-        passes
-    }
-
-    fn end_of_drain(&self, now: Instant) -> Option<DrainEnd> {
-        let Some(Drain::Running { deadline }) = self.drain else { return None };
-        if self.connections == Some(0) {
-            return Some(DrainEnd::Empty);
-        }
-        deadline.filter(|at| *at <= now).map(|_| DrainEnd::Deadline { left: self.connections })
-    }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use buoy_ipvs::RealServerId;
 
-use super::{Drain, Known, Member, Pool};
+use super::member::{Drain, Member};
+use super::{Known, Pool};
 use crate::control::service::{Server, Service};
 
 /// The part of a virtual server that drains because a reload has removed it.
