@@ -80,6 +80,12 @@ impl Bench {
         self.act()
     }
 
+    /// Servers that drain because they were removed, and until when.
+    fn leaving(&self) -> Vec<(RealServerId, Option<Instant>)> {
+        let servers = self.control.services().flat_map(|service| service.servers);
+        servers.filter(|server| server.leaving).map(|server| (server.server.id, server.deadline)).collect()
+    }
+
     fn told(&mut self, last: u8, standing: Standing) -> usize {
         let health = Health { standing, ..Health::up("no check can tell") };
         self.control.handle_health("web", id(last), health, self.now).expect("known");
@@ -638,6 +644,8 @@ enum Step {
     Pass(u64),
     Flush,
     Steal(u8),
+    /// Whoever reconciles panics and starts anew.
+    Restart,
     /// The plane fails in the middle of a reload: some of the changes were made, nobody knows which.
     Fail(Vec<u8>, usize),
 }
@@ -651,6 +659,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (1_u64..200).prop_map(Step::Pass),
         Just(Step::Flush),
         (1_u8..6).prop_map(Step::Steal),
+        Just(Step::Restart),
         (proptest::collection::btree_set(1_u8..6, 0..5), 0_usize..4)
             .prop_map(|(servers, made)| Step::Fail(servers.into_iter().collect(), made)),
     ];
@@ -669,10 +678,24 @@ proptest! {
             settings
         };
         let mut bench = Bench::new(vec![settings(&[1, 2, 3])]);
+        let (mut configured, mut leaving) = (vec![1, 2, 3], Vec::new());
         for step in steps {
             let before = bench.plane.clone();
+            leaving = bench.control.take_leaving().unwrap_or(leaving);
             match step.clone() {
-                Step::Configure(servers) => bench.control.configure(vec![settings(&servers)], bench.now),
+                Step::Configure(servers) => {
+                    bench.control.configure(vec![settings(&servers)], bench.now);
+                    configured = servers;
+                }
+                Step::Restart => {
+                    let draining = bench.leaving();
+                    bench.control = Control::new();
+                    bench.control.inherit(bench.plane.clone());
+                    bench.control.configure(vec![settings(&configured)], bench.now);
+                    bench.control.resume(leaving.clone(), bench.now);
+                    bench.control.handle_snapshot(&bench.plane, bench.now);
+                    prop_assert_eq!(bench.leaving(), draining);
+                }
                 Step::Health(last, up) => {
                     let health = if up { Health::up("connected") } else { Health::down("refused") };
                     // It may be configured or not.
@@ -698,6 +721,7 @@ proptest! {
                 }
                 Step::Fail(servers, made) => {
                     bench.control.configure(vec![settings(&servers)], bench.now);
+                    configured = servers;
                     for change in bench.control.take_changes().iter().take(made) {
                         prop_assert!(bench.plane.apply(change), "{step:?}: {change}");
                     }
