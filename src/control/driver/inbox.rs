@@ -105,7 +105,8 @@ struct SyncState {
 /// Bounded by the configuration.
 #[derive(Debug, Default)]
 struct State {
-    settings: Arc<Settings>,
+    /// The latest; `None` before the first.
+    settings: Option<Arc<Settings>>,
     past: Past,
     news: News,
 }
@@ -148,7 +149,7 @@ impl Handle {
     pub fn configure(&self, settings: Settings) {
         let settings = Arc::new(settings);
         let mut state = self.inbox.lock();
-        let old = std::mem::replace(&mut state.settings, Arc::clone(&settings));
+        let old = state.settings.replace(Arc::clone(&settings));
         let missed = state.news.settings.replace(settings);
         drop(state);
         // Large ones take their time to go.
@@ -210,7 +211,7 @@ impl Orders {
     /// Everything anew for a driver that knows nothing. Health has to be told again by whoever knows it.
     pub(super) fn begin(&self) {
         let mut state = self.inbox.lock();
-        state.news.settings = Some(Arc::clone(&state.settings));
+        state.news.settings = state.settings.clone();
         drop(state);
         self.inbox.lock_sync().new = true;
     }
