@@ -89,7 +89,8 @@ impl Daemon {
             .collect();
         for service in status.services.iter().filter(|service| names.contains(&service.settings.name)) {
             let name = &service.settings.name;
-            for server in service.servers.iter().filter(|server| server.up) {
+            // Of those that a reload has removed it was told then.
+            for server in service.servers.iter().filter(|server| server.up && !server.leaving) {
                 self.alerts.server(Arc::clone(name), server.server.id, false, "shutting down".into());
             }
             if service.quorum {
