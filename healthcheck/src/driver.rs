@@ -145,6 +145,8 @@ pub struct Driver {
 #[derive(Debug)]
 struct Done {
     outcome: Outcome,
+    /// Somebody other than this host has answered, as far as that was asked.
+    heard: bool,
     started: Instant,
     ended: Instant,
 }
@@ -220,12 +222,13 @@ impl Driver {
         AT_ONCE
     }
 
-    fn begin(&mut self, Attempt { key, settings, part, due }: Attempt, started: Instant) {
+    fn begin(&mut self, Attempt { key, settings, part, due, listens }: Attempt, started: Instant) {
         self.begun += 1;
         self.lateness.count(started.saturating_duration_since(due));
         let handle = self.attempts.spawn(async move {
             let outcome = settings.probe.attempt(part).await;
-            Done { outcome, started, ended: now() }
+            let heard = listens && settings.probe.is_answered_by_another(&outcome);
+            Done { outcome, heard, started, ended: now() }
         });
         self.tasks.insert(handle.id(), key);
         self.handles.insert(key, handle);
@@ -295,6 +298,9 @@ impl Driver {
         // Not there if it was cancelled.
         let Some(key) = self.tasks.remove(&id) else { return };
         self.handles.remove(&key);
+        if done.heard {
+            self.roster.hear(done.started);
+        }
         self.roster.handle_outcome(key, done.outcome, done.started, done.ended);
     }
 
@@ -308,7 +314,8 @@ impl Driver {
 /// An attempt that panicked: our fault, not the server's.
 fn defect(error: &JoinError) -> Done {
     let now = now();
-    Done { outcome: Outcome::Undecided(Trouble::Defect(Cause::of(error))), started: now, ended: now }
+    let outcome = Outcome::Undecided(Trouble::Defect(Cause::of(error)));
+    Done { outcome, heard: false, started: now, ended: now }
 }
 
 /// The runtime's time, which tests move.

@@ -12,6 +12,7 @@ pub mod driver;
 mod outcome;
 mod roster;
 mod schedule;
+mod silence;
 mod target;
 mod tls;
 mod verdict;

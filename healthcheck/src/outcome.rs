@@ -314,6 +314,19 @@ impl Reason {
             _ => Self::Connection { step, cause: Cause::of(error) },
         }
     }
+
+    /// Nothing came back from the server at all: what a dead one has in common with a network that is cut. What this
+    /// host or a router says in its place is no word of its.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::TimedOut { step, .. } | Self::TooSlow { step, .. } | Self::Connection { step, .. } => {
+                // `Reply` is to a datagram; an agent that is silent over its connection is an absent one.
+                matches!(step, Step::Connect | Step::Query | Step::Reply)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -424,6 +437,31 @@ mod tests {
         ];
         for (reason, text) in cases {
             assert_eq!(reason.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn silence_is_what_a_cut_network_looks_like() {
+        let (after, cause) = (Duration::from_secs(1), || Cause("no".into()));
+        let silent = [
+            Reason::TimedOut { step: Step::Connect, after },
+            Reason::TooSlow { step: Step::Connect, after },
+            Reason::TimedOut { step: Step::Reply, after },
+            Reason::of_io(Step::Connect, &io::ErrorKind::NetworkUnreachable.into()),
+            Reason::Connection { step: Step::Query, cause: cause() },
+        ];
+        let answers = [
+            Reason::Refused,
+            Reason::Reset { step: Step::Connect },
+            Reason::TimedOut { step: Step::ResponseHead, after },
+            Reason::Status { got: 503, expected: StatusCodes::default() },
+            Reason::Connection { step: Step::Banner, cause: cause() },
+            Reason::CommandTimedOut(after),
+        ];
+        for (reasons, expected) in [(&silent[..], true), (&answers[..], false)] {
+            for reason in reasons {
+                assert_eq!(reason.is_silence(), expected, "{reason:?}");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::checker::Probe;
 use crate::outcome::{Administrative, CertificateExpiry, Outcome};
 use crate::schedule::{Schedule, Spread, next_due};
+use crate::silence::{Hearing, Silence};
 use crate::verdict::{Cadence, Decision, Health, Transition, Verdict, Wait};
 use crate::weight::WeightAdvice;
 
@@ -37,6 +38,8 @@ pub struct Attempt {
     pub part: u32,
     /// When it should have been made.
     pub due: Instant,
+    /// Whether [`Roster::hear`] wants to know if somebody other than this host answers it.
+    pub listens: bool,
 }
 
 /// All that is believed about a check.
@@ -54,6 +57,9 @@ pub struct Report {
     pub transition: Option<Transition>,
     /// Failures in a row of a server that is still up.
     pub failures: u32,
+    /// It is down because nothing comes back from it, and whether that is its own fault or that of this host's network
+    /// is not known yet.
+    pub doubted: bool,
     pub weight: Option<WeightAdvice>,
     pub administrative: Option<Administrative>,
     pub certificate: Option<CertificateExpiry>,
@@ -66,8 +72,8 @@ pub struct Report {
 /// Calling order: [`add`](Self::add), [`replace`](Self::replace), [`remove`](Self::remove), [`suspend`](Self::suspend)
 /// and [`resume`](Self::resume) at any time; when [`poll_timeout`](Self::poll_timeout) has passed,
 /// [`poll_attempt`](Self::poll_attempt) until it has none, each attempt being answered by
-/// [`handle_outcome`](Self::handle_outcome); after any of these [`poll_report`](Self::poll_report) and
-/// [`poll_cancel`](Self::poll_cancel) until they have none.
+/// [`handle_outcome`](Self::handle_outcome), after [`hear`](Self::hear) where that applies; after any of these
+/// [`poll_report`](Self::poll_report) and [`poll_cancel`](Self::poll_cancel) until they have none.
 #[derive(Debug)]
 pub struct Roster {
     checks: BTreeMap<CheckId, Check>,
@@ -75,6 +81,7 @@ pub struct Roster {
     by_settings: HashMap<Arc<CheckSettings>, ProbeKey>,
     schedule: Schedule,
     spread: Spread,
+    hearing: Hearing,
     next_key: u64,
     reports: VecDeque<Report>,
     cancelled: VecDeque<ProbeKey>,
@@ -93,6 +100,7 @@ struct Shared {
     verdict: Verdict,
     since: Instant,
     transitions: u64,
+    silence: Silence,
     last: Option<(Outcome, Instant)>,
     /// The due time of the attempt under way.
     running: Option<Instant>,
@@ -107,6 +115,7 @@ impl Roster {
             by_settings: HashMap::new(),
             schedule: Schedule::default(),
             spread: Spread::seeded(seed),
+            hearing: Hearing::default(),
             next_key: 0,
             reports: VecDeque::new(),
             cancelled: VecDeque::new(),
@@ -159,11 +168,16 @@ impl Roster {
         self.report_to(id, None);
     }
 
+    /// Somebody other than this host has answered an attempt that began then.
+    pub fn hear(&mut self, began: Instant) {
+        self.hearing.hear(began);
+    }
+
     /// Takes the result of an attempt; of one that was cancelled meanwhile, nothing.
     pub fn handle_outcome(&mut self, key: ProbeKey, outcome: Outcome, started: Instant, now: Instant) {
         let Some(probe) = self.probes.get_mut(&key) else { return };
         let Some(due) = probe.running.take() else { return };
-        let decision = probe.take(outcome, now);
+        let decision = probe.take(outcome, started, now);
         self.schedule.set(key.0, next_due(decision.wait, due, started, now));
         self.report_change(key, decision);
     }
@@ -173,7 +187,7 @@ impl Roster {
     pub fn observe(&mut self, id: CheckId, outcome: Outcome, now: Instant) {
         let Some(key) = self.checks.get(&id).map(|check| check.probe) else { return };
         let Some(probe) = self.probes.get_mut(&key).filter(|p| p.is_external()) else { return };
-        let decision = probe.take(outcome, now);
+        let decision = probe.take(outcome, now, now);
         self.report_change(key, decision);
     }
 
@@ -188,7 +202,9 @@ impl Roster {
         let key = ProbeKey(key);
         let probe = self.probes.get_mut(&key)?;
         probe.running = Some(due);
-        Some(Attempt { key, settings: Arc::clone(&probe.settings), part: probe.verdict.part(), due })
+        probe.silence.begin_attempt(self.hearing);
+        let (settings, part) = (Arc::clone(&probe.settings), probe.verdict.part());
+        Some(Attempt { key, settings, part, due, listens: self.hearing.listens(now) })
     }
 
     /// What a subscriber should hear.
@@ -300,6 +316,7 @@ impl Roster {
             transitions: probe.transitions,
             transition,
             failures: verdict.failures(),
+            doubted: probe.is_doubted(),
             weight: verdict.weight(),
             administrative: verdict.administrative(),
             certificate: verdict.certificate(),
@@ -323,6 +340,7 @@ impl Shared {
             subscribers: Vec::new(),
             since: now,
             transitions: 0,
+            silence: Silence::default(),
             last: None,
             running: None,
         }
@@ -336,6 +354,7 @@ impl Shared {
             verdict: self.verdict.clone(),
             since: self.since,
             transitions: self.transitions,
+            silence: self.silence,
             last: self.last.clone(),
             running: None,
         }
@@ -345,18 +364,24 @@ impl Shared {
         matches!(self.settings.probe, Probe::External(_))
     }
 
-    fn take(&mut self, outcome: Outcome, now: Instant) -> Change {
+    /// Whether it is down for a silence that may be this host's.
+    fn is_doubted(&self) -> bool {
+        self.verdict.health() == Health::Down && self.silence.is_doubted()
+    }
+
+    fn take(&mut self, outcome: Outcome, began: Instant, now: Instant) -> Change {
+        let (failures, doubted) = (self.verdict.failures(), self.is_doubted());
         let CheckSettings { probe, cadence } = &*self.settings;
-        let failures = self.verdict.failures();
         let Decision { transition, first, learnt, wait } =
             self.verdict.handle_outcome(&outcome, cadence, probe.parts());
+        self.silence.handle_outcome(&outcome, began);
         if transition.is_some() {
             self.since = now;
             self.transitions += 1;
         }
         let failed = matches!(outcome, Outcome::Down(_));
         let known = self.last.as_ref().is_some_and(|(last, _)| tells_the_same(last, &outcome));
-        let counted = self.verdict.failures() != failures;
+        let counted = (self.verdict.failures(), self.is_doubted()) != (failures, doubted);
         let tell = transition.is_some()
             || first
             || learnt

@@ -132,6 +132,13 @@ impl Target {
         Ok(source)
     }
 
+    /// Whether whoever answers is not this very host.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let peer = self.towards.unwrap_or(self.address.ip());
+        // Packets to an address of this host leave with that address.
+        !peer.is_loopback() && self.route(peer).is_ok_and(|source| source != peer)
+    }
+
     /// Looks up a route; sends nothing.
     fn route(&self, to: IpAddr) -> io::Result<IpAddr> {
         let to = SocketAddr::new(to, self.address.port());
@@ -215,6 +222,16 @@ mod tests {
         let failure = target.connect(&limits).await.unwrap_err();
         let Failure::Here(Trouble::Socket(cause)) = failure else { panic!("{failure:?}") };
         assert_eq!(cause.0.as_ref(), "packets to 127.0.0.7 would leave with 127.0.0.1: name another source");
+    }
+
+    #[test]
+    fn this_host_answering_itself_is_nobody_else() {
+        assert!(!Target::new("127.0.0.1:80".parse().unwrap()).is_elsewhere());
+        assert!(!Target::new("[::1]:80".parse().unwrap()).is_elsewhere());
+        // Where there is no route there is no answer; where there is one, it leads elsewhere.
+        let far = Target::new("192.0.2.1:80".parse().unwrap());
+        assert_eq!(far.is_elsewhere(), far.route(far.address.ip()).is_ok());
+        assert!(!Target { towards: Some("127.0.0.7".parse().unwrap()), ..far }.is_elsewhere());
     }
 
     #[test]

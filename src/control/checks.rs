@@ -279,6 +279,7 @@ mod tests {
             transitions: 0,
             transition: None,
             failures: 0,
+            doubted: false,
             weight: None,
             administrative: None,
             certificate: None,

@@ -42,8 +42,12 @@ impl Play {
     }
 
     fn begin(&mut self) -> ProbeKey {
+        self.begin_at_its_time().key
+    }
+
+    fn begin_at_its_time(&mut self) -> Attempt {
         self.now = self.now.max(self.roster.poll_timeout().expect("something is due"));
-        self.roster.poll_attempt(self.now).expect("it is due").key
+        self.roster.poll_attempt(self.now).expect("it is due")
     }
 
     fn answer(&mut self, outcome: Outcome) -> ProbeKey {
@@ -121,6 +125,33 @@ fn each_failure_that_counts_against_a_server_is_reported_and_health_is_silent() 
     assert_eq!(counted(up()), []);
     assert_eq!(counted(Outcome::Undecided(Trouble::NothingKnown)), [0], "a trouble that was not known");
     assert_eq!(counted(Outcome::Undecided(Trouble::NothingKnown)), []);
+}
+
+#[test]
+fn a_silent_death_is_reported_as_doubted_and_anew_once_it_is_believed_and_not_in_between() {
+    let mut play = Play::new();
+    play.add(ONE, settings(80));
+    play.answer(up());
+    play.reports();
+    let mut fails = |heard: bool| {
+        let outcome = Outcome::Down(Reason::TimedOut { step: crate::outcome::Step::Connect, after: SEC });
+        let began = play.begin_at_its_time();
+        let started = play.now;
+        play.now += SEC;
+        play.roster.handle_outcome(began.key, outcome, started, play.now);
+        if heard {
+            play.roster.hear(play.now);
+        }
+        std::iter::from_fn(|| play.roster.poll_report()).map(|r| (r.health, r.doubted)).collect::<Vec<_>>()
+    };
+    assert_eq!(fails(false), [(Health::Up, false)]);
+    assert_eq!(fails(false), [(Health::Down, true)]);
+    assert_eq!(fails(false), []);
+    assert_eq!(fails(true), []);
+    assert_eq!(fails(false), [(Health::Down, false)]);
+    assert_eq!(fails(false), []);
+    play.answer(up());
+    assert_eq!(play.reports(), [(1, Health::Up, true)]);
 }
 
 #[test]
