@@ -158,6 +158,10 @@ pub struct BalancingStatus {
     pub failing: Option<String>,
     /// What it would not do, in words.
     pub refused: Vec<String>,
+    /// Servers that are dead for a silence that may be that of this host's own network. While there are any, connections
+    /// to servers that are gone are kept, and `expire_nodest_conn` is wanted to be 0.
+    #[serde(default)]
+    pub doubted: usize,
     pub sync_daemons: Vec<SyncStatus>,
     pub settings: Vec<SettingStatus>,
     /// `None` while nobody checks.

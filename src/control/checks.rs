@@ -156,6 +156,7 @@ impl Ledger {
         let (standing, reason) = verdict(checks);
         Some(Health {
             standing,
+            doubted: reports().any(|report| report.doubted),
             reason,
             advice: reports().filter_map(|report| report.weight).collect(),
             resting: reports().any(|report| {
@@ -394,6 +395,20 @@ mod tests {
         let failing = Report { health: Belief::Up, failures: 2, ..down(0) };
         let expected = Health::up("failed 2 times so far: connection refused");
         assert_eq!(ledger.handle_report(failing), Some((server(1), expected)));
+    }
+
+    #[test]
+    fn a_death_is_doubted_while_a_check_that_found_it_is() {
+        let mut ledger = Ledger::new();
+        configure(&mut ledger, &[(1, &["a", "b"])]);
+        let doubted = |report| Report { doubted: true, ..report };
+        let health =
+            ledger.handle_report(doubted(down(0))).map(|(_, health)| (health.standing, health.doubted));
+        assert_eq!(health, Some((Standing::Down, true)));
+        let health = ledger.handle_report(down(1)).map(|(_, health)| (health.standing, health.doubted));
+        assert_eq!(health, Some((Standing::Down, true)), "a command, which cannot know");
+        let health = ledger.handle_report(down(0)).map(|(_, health)| (health.standing, health.doubted));
+        assert_eq!(health, Some((Standing::Down, false)));
     }
 
     #[test]

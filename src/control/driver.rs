@@ -55,6 +55,11 @@ pub enum Notice {
     /// The plane does not work; told once until it does.
     PlaneFailed(PlaneError),
     PlaneWorks,
+    /// Servers are silent, and it may be this host's network that is cut: see [`Control::doubted`]. Told before the plane
+    /// loses the first of them, so that their connections can be kept.
+    DoubtBegins,
+    /// Told after the plane has those back that are alive.
+    DoubtEnds,
 }
 
 /// All virtual servers at one moment.
@@ -67,6 +72,8 @@ pub struct Status {
     pub failing: Option<String>,
     /// What the plane would not do, in words.
     pub refused: Vec<String>,
+    /// See [`Control::doubted`].
+    pub doubted: usize,
     pub sync_daemons: Vec<SyncDaemon>,
 }
 
@@ -98,6 +105,8 @@ pub struct Driver<'o, P, O, T> {
     timeouts_refused: Option<String>,
     /// That the plane does not work has been told.
     failing: Option<String>,
+    /// That there is doubt has been told.
+    in_doubt: bool,
 }
 
 impl<P, O, T> std::fmt::Debug for Driver<'_, P, O, T> {
@@ -142,6 +151,7 @@ where
             refusals: Refusals::new(periods.look),
             timeouts_refused: None,
             failing: None,
+            in_doubt: false,
         }
     }
 
@@ -278,6 +288,7 @@ where
             statistics,
             failing: self.failing.clone(),
             refused: refused.map(str::to_owned).collect(),
+            doubted: self.control.doubted(),
             sync_daemons,
         }
     }
@@ -290,6 +301,9 @@ where
             if self.failing.replace(error.to_string()).is_none() {
                 (self.tell)(Notice::PlaneFailed(error));
             }
+        }
+        if self.control.doubted() == 0 && self.failing.is_none() && std::mem::take(&mut self.in_doubt) {
+            (self.tell)(Notice::DoubtEnds);
         }
         self.note_leaving();
         for report in self.control.take_reports() {
@@ -308,6 +322,9 @@ where
     fn try_turn(&mut self) -> Result<(), PlaneError> {
         let now = Instant::now();
         self.control.handle_timeout(now);
+        if self.control.doubted() > 0 && !std::mem::replace(&mut self.in_doubt, true) {
+            (self.tell)(Notice::DoubtBegins);
+        }
         let look = self.look_at <= now;
         if look {
             self.look_at = now + self.periods.look;

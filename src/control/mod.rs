@@ -13,10 +13,12 @@
 //! ```
 //!
 //! Draining is not dying: a server that is removed, drained or displaced by the sorry server while it is healthy gets no
-//! new connection and keeps those it has until they end or a deadline passes; a dead one is deleted.
+//! new connection and keeps those it has until they end or a deadline passes; a dead one is deleted, and while it may be
+//! this host's network that is dead, its connections are kept for its return.
 
 pub mod checks;
 pub mod detour;
+mod doubt;
 pub mod driver;
 pub mod find;
 mod pool;
@@ -34,6 +36,7 @@ pub use pool::{Administration, Health, Leaving, ServerState, ServiceState, Stand
 pub use report::{DrainEnd, Report};
 pub use service::{Server, Service, Sorry};
 
+use doubt::Doubt;
 use find::NotFound;
 use pool::Pool;
 
@@ -66,6 +69,7 @@ pub struct Control {
     looked: bool,
     /// What it refused since then.
     refused: BTreeSet<(ServiceId, Option<RealServerId>)>,
+    doubt: Doubt,
     reports: Vec<Report>,
 }
 
@@ -122,6 +126,8 @@ impl Control {
             }
             self.pools.insert(name, pool);
         }
+        let pools = &self.pools;
+        self.doubt.retain(|(service, server)| pools.get(service).is_some_and(|pool| pool.has(*server)));
         self.leaving_changed = true;
         self.find_owners();
         self.settle_all(now);
@@ -158,11 +164,12 @@ impl Control {
         now: Instant,
     ) -> Result<(), Unknown> {
         let pool = present(&mut self.pools, service)?;
-        let name = Arc::clone(&pool.settings().name);
+        let (name, doubted) = (Arc::clone(&pool.settings().name), health.doubted);
         if pool.handle_health(server, health, now, &mut self.reports)? {
             self.settle(&name, now);
             self.bury();
         }
+        self.doubt.note((name, server), doubted, now);
         Ok(())
     }
 
@@ -227,8 +234,9 @@ impl Control {
         self.bury();
     }
 
-    /// Deadlines of drained servers that have passed.
+    /// Deadlines of drained servers and of doubt that have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.doubt.handle_timeout(now);
         let due = |name: &&Arc<str>| {
             self.pools.get(*name).and_then(Pool::poll_timeout).is_some_and(|deadline| deadline <= now)
         };
@@ -240,7 +248,14 @@ impl Control {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.iter().filter_map(|name| self.pools.get(name)?.poll_timeout()).min()
+        let pools = self.waiting.iter().filter_map(|name| self.pools.get(name)?.poll_timeout());
+        pools.chain(self.doubt.poll_timeout()).min()
+    }
+
+    /// How many servers are dead for a silence that may be that of this host's own network. While there are any,
+    /// connections to servers that are removed are to be kept.
+    pub fn doubted(&self) -> usize {
+        self.doubt.servers()
     }
 
     /// Whether connections have to be counted: somebody waits for them to end.

@@ -27,6 +27,8 @@ pub use state::{ServerState, ServiceState};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     pub standing: Standing,
+    /// It is down for a silence that may be that of this host's own network.
+    pub doubted: bool,
     /// In words, with what was expected.
     pub reason: Arc<str>,
     /// What checks that know the load of the server make of its configured weight.
@@ -48,7 +50,13 @@ pub enum Standing {
 
 impl Health {
     pub fn up(reason: &str) -> Self {
-        Self { standing: Standing::Up, reason: reason.into(), advice: Vec::new(), resting: false }
+        Self {
+            standing: Standing::Up,
+            doubted: false,
+            reason: reason.into(),
+            advice: Vec::new(),
+            resting: false,
+        }
     }
 
     pub fn down(reason: &str) -> Self {
@@ -185,6 +193,11 @@ impl Pool {
             || self.servers.values().any(|member| matches!(member.drain, Some(Drain::Running { .. })))
     }
 
+    /// Whether it has this server, for other purposes than to be drained.
+    pub(super) fn has(&self, id: RealServerId) -> bool {
+        !self.leaving && self.servers.get(&id).is_some_and(|member| !member.leaving)
+    }
+
     fn member(&mut self, id: RealServerId) -> Result<&mut Member, Unknown> {
         let service = &self.settings.name;
         let found = self.servers.get_mut(&id).filter(|member| !member.leaving);
@@ -201,7 +214,7 @@ impl Pool {
     ) -> Result<bool, Unknown> {
         let service = Arc::clone(&self.settings.name);
         let member = self.member(id)?;
-        let Health { standing, reason, advice, resting } = health;
+        let Health { standing, doubted: _, reason, advice, resting } = health;
         let up = match standing {
             Standing::Up => Some(true),
             Standing::Down => Some(false),

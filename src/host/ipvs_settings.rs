@@ -6,14 +6,29 @@ use super::sysctl::{IpvsKnob, Setting, Sysctls};
 
 /// With the kernel's defaults a dead server keeps its flows for as long as clients go on sending, and a drained one the
 /// clients that persistence holds there (`Documentation/networking/ipvs-sysctl.rst`).
-const WANTED: [(IpvsKnob, i64); 3] = [
-    // The next packet to a server that was removed ends its connection, and may begin another.
-    (IpvsKnob::ExpireNodestConn, 1),
-    // Persistence does not send new connections to a server with weight 0.
-    (IpvsKnob::ExpireQuiescentTemplate, 1),
-    // A client that uses a port again is balanced anew.
-    (IpvsKnob::ConnReuseMode, 1),
-];
+const fn wanted(orphans: Orphans) -> [(IpvsKnob, i64); 3] {
+    let expire = match orphans {
+        Orphans::Expire => 1,
+        Orphans::Keep => 0,
+    };
+    [
+        (IpvsKnob::ExpireNodestConn, expire),
+        // Persistence does not send new connections to a server with weight 0.
+        (IpvsKnob::ExpireQuiescentTemplate, 1),
+        // A client that uses a port again is balanced anew.
+        (IpvsKnob::ConnReuseMode, 1),
+    ]
+}
+
+/// Connections whose server was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// The next packet of each ends it, and may begin another. The removal of any server ends all that there are.
+    #[default]
+    Expire,
+    /// Their packets are dropped. They go on when their server is back.
+    Keep,
+}
 
 /// The settings of IPVS that Buoy wants while it runs. The kernel answers for the network namespace of the calling
 /// thread.
@@ -38,21 +53,21 @@ impl Default for IpvsSettings {
 
 impl IpvsSettings {
     /// Sets what differs, and looks whether it has taken effect. Failures are logged, once. The module has to be loaded.
-    pub fn set(&mut self) -> Vec<IpvsSetting> {
-        for (knob, value) in WANTED {
+    pub fn set(&mut self, orphans: Orphans) -> Vec<IpvsSetting> {
+        for (knob, value) in wanted(orphans) {
             self.0.try_set(&Setting::Ipvs(knob), value);
         }
-        self.look()
+        self.look(orphans)
     }
 
     /// What they are now.
-    pub fn look(&self) -> Vec<IpvsSetting> {
+    pub fn look(&self, orphans: Orphans) -> Vec<IpvsSetting> {
         let look = |(knob, wanted): (IpvsKnob, i64)| IpvsSetting {
             name: knob.name(),
             value: self.0.read(&Setting::Ipvs(knob)).ok(),
             wanted,
         };
-        WANTED.map(look).into()
+        wanted(orphans).map(look).into()
     }
 
     /// Puts back what was there before, unless somebody else has changed it since.
@@ -74,15 +89,18 @@ mod tests {
         std::fs::write(folder.join("conn_reuse_mode"), "1\n").expect("a file");
         let mut settings = IpvsSettings(Sysctls::below(root.path()));
         let values: Vec<_> =
-            settings.set().into_iter().map(|setting| (setting.name, setting.value)).collect();
+            settings.set(Orphans::Expire).into_iter().map(|setting| (setting.name, setting.value)).collect();
         let expected = [
             ("expire_nodest_conn", Some(1)),
             ("expire_quiescent_template", None),
             ("conn_reuse_mode", Some(1)),
         ];
         assert_eq!(values, expected);
+        let read = || std::fs::read_to_string(folder.join("expire_nodest_conn")).expect("it is there");
+        settings.set(Orphans::Keep);
+        assert_eq!(read().trim(), "0");
+        settings.set(Orphans::Expire);
         settings.restore();
-        let back = std::fs::read_to_string(folder.join("expire_nodest_conn")).expect("it is there");
-        assert_eq!(back.trim(), "0");
+        assert_eq!(read().trim(), "0", "as it was before");
     }
 }

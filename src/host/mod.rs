@@ -37,7 +37,7 @@ pub use announcer::{Announcer, ForeignClaim};
 pub use config::HostConfig;
 pub use driver::{Flow, Host, HostEvent, HostOptions, Outlet};
 pub use firewall::Guarded;
-pub use ipvs_settings::{IpvsSetting, IpvsSettings};
+pub use ipvs_settings::{IpvsSetting, IpvsSettings, Orphans};
 pub use item::{Item, Items};
 pub use links::{HeldAddress, Link, LinkKind, Links, usable_source};
 pub use mailbox::HostHandle;

@@ -36,6 +36,7 @@ pub(super) fn balancing(
         plane: "kernel IPVS".to_owned(),
         failing: status.failing.clone(),
         refused: status.refused.clone(),
+        doubted: status.doubted,
         sync_daemons: status.sync_daemons.iter().map(sync).collect(),
         settings: settings.iter().map(setting).collect(),
         checks: checks.map(|snapshot| ChecksStatus {
@@ -57,6 +58,7 @@ pub(super) fn silent(
         statistics: None,
         failing: Some(why),
         refused: Vec::new(),
+        doubted: 0,
         sync_daemons: Vec::new(),
     };
     balancing(&nothing, settings, checks)

@@ -117,6 +117,14 @@ fn write_troubles(page: &mut String, balancing: &BalancingStatus) -> fmt::Result
     if let Some(more) = balancing.refused.len().checked_sub(TOLD).filter(|more| *more > 0) {
         writeln!(page, "{plane} refuses {more} more (--json shows them)")?;
     }
+    if balancing.doubted > 0 {
+        let servers = count(balancing.doubted, "server");
+        writeln!(
+            page,
+            "{servers} dead, or this host's network is cut: their connections are kept until it is known which \
+             (net.ipv4.vs.expire_nodest_conn is 0)"
+        )?;
+    }
     for setting in balancing.settings.iter().filter(|setting| !setting.as_wanted) {
         let (name, wanted) = (&setting.name, setting.wanted);
         match setting.value {

@@ -168,6 +168,8 @@ fn in_words(notice: &Notice) -> String {
         Notice::SyncRefused(refused) | Notice::TimeoutsRefused(refused) => refused.clone(),
         Notice::PlaneFailed(error) => format!("fails: {error}"),
         Notice::PlaneWorks => "works".to_owned(),
+        Notice::DoubtBegins => "doubt begins".to_owned(),
+        Notice::DoubtEnds => "doubt ends".to_owned(),
     }
 }
 
@@ -254,6 +256,39 @@ fn a_burst_of_results_takes_out_what_died_and_a_drained_server_goes_when_it_is_e
     running.plane.lock().statistics.servers.insert((vip(), id(2)), Counters::default());
     running.wait_for("real server 10.1.0.2:80 of web is drained: its last connection has ended");
     running.wait_until("it is gone", |plane| !holds(plane, 2) && holds(plane, 3));
+}
+
+#[test]
+fn doubt_begins_before_a_silent_server_leaves_and_ends_after_it_is_back() {
+    let (plane, (handle, orders)) = (Shared::default(), orders());
+    let (told, doubt) = channel();
+    let (opened, seen) = (plane.clone(), plane.clone());
+    let tell = move |notice| {
+        if matches!(notice, Notice::DoubtBegins | Notice::DoubtEnds) {
+            let plane = seen.lock();
+            // The test may be over.
+            drop(told.send((in_words(&notice), holds(&plane, 1), holds(&plane, 2))));
+        }
+    };
+    std::thread::spawn(move || Driver::new(&orders, true, move || Ok(opened.clone()), tell).run());
+    let running = |last| ("web".into(), id(last));
+    let heard = || doubt.recv_timeout(PATIENCE).expect("a notice");
+    handle.configure(Settings { services: services(&[1, 2], Scheduler::Wlc), ..Settings::default() });
+    while !holds(&plane.lock(), 2) {
+        std::thread::yield_now();
+    }
+    let silent = Health { doubted: true, ..Health::down("timed out") };
+    handle.health(running(1), silent.clone());
+    assert_eq!(heard(), ("doubt begins".to_owned(), true, true));
+    handle.health(running(2), silent);
+    handle.health(running(2), Health::down("timed out"));
+    handle.health(running(1), Health::up("up"));
+    assert_eq!(heard(), ("doubt ends".to_owned(), true, false));
+    handle.health(running(1), Health::down("connection refused"));
+    let (done, ended) = channel();
+    handle.stop(Farewell::Keep, Box::new(move |()| done.send(()).unwrap_or_default()));
+    ended.recv_timeout(PATIENCE).expect("it ends");
+    assert!(!holds(&plane.lock(), 1) && doubt.try_recv().is_err(), "a refusal leaves no doubt");
 }
 
 #[test]

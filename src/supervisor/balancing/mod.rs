@@ -34,7 +34,7 @@ use crate::config::plan::{FlushOnStop, Plan};
 use crate::control::checks::ServerKey;
 use crate::control::driver::{Call, Farewell, Handle, Orders, Reply, Settings, Status, orders};
 use crate::control::{Administration, Service};
-use crate::host::{IpvsSetting, IpvsSettings};
+use crate::host::{IpvsSetting, IpvsSettings, Orphans};
 use crate::planted_panic::PlantedPanic;
 
 use checks_thread::CheckOrders;
@@ -228,7 +228,9 @@ impl Desk {
         let checks = timeout(checks_thread::PATIENCE, self.checks.snapshot());
         let (status, checks) = tokio::join!(self.ask(Call::Status, PATIENCE, ""), checks);
         let checks = checks.ok().and_then(Result::ok);
-        Report { status, checks, settings: IpvsSettings::default().look() }
+        let in_doubt = status.as_ref().is_ok_and(|status| status.doubted > 0);
+        let orphans = if in_doubt { Orphans::Keep } else { Orphans::Expire };
+        Report { status, checks, settings: IpvsSettings::default().look(orphans) }
     }
 
     /// # Errors

@@ -1,5 +1,6 @@
 //! The thread that drives the kernel's IPVS. Restarted when it fails.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::checks_thread::CheckOrders;
 use crate::alert::Dispatcher;
 use crate::control::Report;
 use crate::control::driver::{Driver, Notice, Orders};
-use crate::host::{IpvsSetting, IpvsSettings};
+use crate::host::{IpvsSetting, IpvsSettings, Orphans};
 use crate::planted_panic::PlantedPanic;
 use crate::supervisor::parts::Restarts;
 
@@ -44,38 +45,54 @@ pub(super) fn start() -> std::io::Result<(JoinHandle<()>, SyncSender<Work>)> {
 
 /// Runs one driver after the other until one is told to stop.
 fn keep_running(shared: &Shared, orders: &Orders) {
-    let mut settings = Settings::default();
+    let settings = RefCell::new(Settings::default());
     let mut first = true;
     loop {
-        let run = AssertUnwindSafe(|| run_once(shared, orders, &mut settings, first));
+        let run = AssertUnwindSafe(|| run_once(shared, orders, &settings, first));
         let Err(_panic) = std::panic::catch_unwind(run) else { break };
         first = false;
         let pause = shared.restarts.note("virtual servers", "panicked, see above");
         std::thread::sleep(pause);
         shared.checks.tell_again();
     }
-    settings.kernel.restore();
+    settings.into_inner().kernel.restore();
 }
 
-fn run_once(shared: &Shared, orders: &Orders, settings: &mut Settings, first: bool) {
+fn run_once(shared: &Shared, orders: &Orders, settings: &RefCell<Settings>, first: bool) {
+    // A driver that starts has no doubt until it is told the health of servers.
+    settings.borrow_mut().orphans = Orphans::Expire;
     let open = || {
         let plane = KernelPlane::open(ModuleLoading::Allowed)?;
-        settings.set();
+        settings.borrow_mut().set();
         Ok(plane)
     };
-    Driver::new(orders, first, open, |notice| tell(shared, notice)).run();
+    let follow = |orphans| {
+        let mut settings = settings.borrow_mut();
+        settings.orphans = orphans;
+        settings.set();
+    };
+    let tell = |notice| {
+        match notice {
+            Notice::DoubtBegins => follow(Orphans::Keep),
+            Notice::DoubtEnds => follow(Orphans::Expire),
+            _ => {}
+        }
+        tell(shared, notice);
+    };
+    Driver::new(orders, first, open, tell).run();
 }
 
 /// The settings of IPVS, set again whenever the plane is opened: every few seconds where it then does not work.
 #[derive(Debug, Default)]
 struct Settings {
     kernel: IpvsSettings,
+    orphans: Orphans,
     told: Told,
 }
 
 impl Settings {
     fn set(&mut self) {
-        for setting in self.told.news(self.kernel.set()) {
+        for setting in self.told.news(self.kernel.set(self.orphans)) {
             tracing::warn!(
                 setting = %format_args!("net/ipv4/vs/{}", setting.name),
                 wanted = setting.wanted,
@@ -110,6 +127,12 @@ fn tell(shared: &Shared, notice: Notice) {
             tracing::error!("no virtual server can be programmed, trying again: {}", chain(&error));
         }
         Notice::PlaneWorks => tracing::info!("IPVS works again: virtual servers are programmed"),
+        Notice::DoubtBegins => tracing::info!(
+            "servers are dead, or this host's network is cut: their connections are kept until it is known which"
+        ),
+        Notice::DoubtEnds => tracing::info!(
+            "no server is in doubt any more: connections to servers that are gone are balanced anew"
+        ),
     }
 }
 

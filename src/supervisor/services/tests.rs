@@ -47,6 +47,7 @@ fn status(control: &Control, statistics: Option<Statistics>) -> Status {
         statistics,
         failing: None,
         refused: Vec::new(),
+        doubted: 0,
         sync_daemons: Vec::new(),
     }
 }

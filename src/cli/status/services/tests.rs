@@ -212,6 +212,7 @@ fn what_is_wrong_behind_all_of_them_is_told_before_anything_else() {
         refused: (1..=9)
             .map(|n| format!("cannot add virtual service {n}: module ip_vs_mh is missing"))
             .collect(),
+        doubted: 0,
         sync_daemons: vec![SyncStatus {
             role: "master".to_owned(),
             interface: "eth0".to_owned(),
@@ -242,5 +243,10 @@ fn what_is_wrong_behind_all_of_them_is_told_before_anything_else() {
     );
     assert_page(&status(vec![one], Some(balancing.clone())), &expected);
     let quiet = BalancingStatus { failing: None, refused: Vec::new(), settings: Vec::new(), ..balancing };
-    assert_page(&status(Vec::new(), Some(quiet)), "");
+    assert_page(&status(Vec::new(), Some(quiet.clone())), "");
+    let kept = SettingStatus { wanted: 0, as_wanted: true, ..setting("expire_nodest_conn", Some(0)) };
+    let doubt = BalancingStatus { doubted: 3, settings: vec![kept], ..quiet };
+    let expected = "3 servers dead, or this host's network is cut: their connections are kept until it is known \
+                    which (net.ipv4.vs.expire_nodest_conn is 0)\n";
+    assert_page(&status(Vec::new(), Some(doubt)), expected);
 }
