@@ -141,6 +141,11 @@ impl Held {
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a setting");
     }
 
+    /// Acknowledges the last answer now, rather than with the next question or some time later.
+    pub(crate) fn acknowledge(&self) {
+        socket2::SockRef::from(self.stream.get_ref()).set_tcp_quickack(true).expect("a setting");
+    }
+
     fn open(from: Option<IpAddr>, to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(from) = from {

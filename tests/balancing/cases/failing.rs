@@ -8,7 +8,7 @@ use ::buoy::lab::Program;
 use crate::client::{Answer, Load, failures, tally_of};
 use crate::director::{Director, real, serving, tcp, udp, virtual_server};
 use crate::server::PORT;
-use crate::site::{SOON, Site, Way, tc, wait_until};
+use crate::site::{SOON, Site, Way, ip, tc, wait_until};
 use crate::world::{BODY, DIGEST};
 
 with_both_programs!(
@@ -17,6 +17,7 @@ with_both_programs!(
     a_server_that_drops_syns_leaves,
     a_server_with_wrong_content_leaves,
     a_sender_from_one_port_moves_to_a_living_server,
+    a_sender_from_one_port_moves_from_a_server_that_falls_silent,
 );
 
 /// One attempt a second, a second one for certainty.
@@ -148,6 +149,30 @@ fn a_server_with_wrong_content_leaves(program: Program) {
 }
 
 fn a_sender_from_one_port_moves_to_a_living_server(program: Program) {
+    let (after, ..) = sender_moves(program, CADENCE, |site, name| site.server(name).kill());
+    assert!(after < Duration::from_secs(1), "moved {after:?} after the death was known");
+}
+
+/// One failure says nothing of whose silence it is; with the next one it is told apart from that of a cut director, for the
+/// others answer.
+fn a_sender_from_one_port_moves_from_a_server_that_falls_silent(program: Program) {
+    let cadence = CADENCE.replace("retry 1", "retry 0");
+    let (after, director, _site) = sender_moves(program, &cadence, |site, name| {
+        ip(site.back.host(), &format!("link set {name} nomaster\n"));
+    });
+    assert!(after < KNOWN + Duration::from_secs(2), "moved {after:?} after the death was known");
+    if director.is_buoy() {
+        director.wait_for_log("or this host's network is cut");
+        director.wait_for_log("no server is in doubt any more");
+    }
+}
+
+/// How long after the death of its server is known a sender is answered by another one.
+fn sender_moves(
+    program: Program,
+    cadence: &str,
+    dies: impl FnOnce(&mut Site, &str),
+) -> (Duration, Director, Site) {
     let mut site = Site::new();
     let mut director = Director::new(&site, program);
     if !director.is_buoy() {
@@ -156,7 +181,7 @@ fn a_sender_from_one_port_moves_to_a_living_server(program: Program) {
         director.host.sysctl("net/ipv4/vs/expire_nodest_conn", "1").expect("a setting");
     }
     let to = SocketAddr::new(Way::Masquerade.vip(), 53);
-    let words = format!("protocol UDP\n    lb_algo rr\n    lvs_method NAT\n    {CADENCE}");
+    let words = format!("protocol UDP\n    lb_algo rr\n    lvs_method NAT\n    {cadence}");
     director
         .start(&virtual_server(&format!("{} 53", to.ip()), &words, &site.servers, |_| CONNECT.to_owned()));
     let all: Vec<_> = site.servers.iter().collect();
@@ -166,7 +191,7 @@ fn a_sender_from_one_port_moves_to_a_living_server(program: Program) {
         |load: &Load| load.answers().iter().rev().find_map(|answer| answer.outcome.clone().ok());
     wait_until(SOON, || answered_by(&load).is_some(), || "a first answer".to_owned());
     let first = answered_by(&load).expect("it was there");
-    site.server(&first).kill();
+    dies(&mut site, &first);
     let gone = real(site.server(&first));
     director
         .wait_for_table(SOON, "the dead server leaves", |table| !serving(table, &udp(to)).contains(&gone));
@@ -177,6 +202,6 @@ fn a_sender_from_one_port_moves_to_a_living_server(program: Program) {
     let next = answers.iter().find(|answer| matches!(&answer.outcome, Ok(name) if *name != first));
     let next = next.expect("it was there");
     let after = next.answered.saturating_duration_since(known);
-    assert!(after < Duration::from_secs(1), "moved {after:?} after the death was known");
     eprintln!("from {first} to {:?} {after:?} after the death was known", next.outcome);
+    (after, director, site)
 }
