@@ -108,7 +108,7 @@ async fn snapshot(checks: &Checks) -> buoy_healthcheck::driver::Snapshot {
 
 async fn add(checks: &Checks, id: u64, probe: Probe, interval: Duration) {
     let cadence = Cadence { interval, down_interval: interval, warmup: interval, ..Cadence::default() };
-    let settings = Box::new(CheckSettings { probe, cadence });
+    let settings = Arc::new(CheckSettings { probe, cadence });
     let added = checks.send(Command::Replace { id: CheckId(id), settings }).await;
     added.expect("the driver runs as long as there is a handle");
 }

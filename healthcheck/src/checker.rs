@@ -14,6 +14,7 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use crate::connector::Connector;
 use crate::outcome::{Outcome, Trouble};
 use crate::target::Target;
 
@@ -63,8 +64,12 @@ impl Probe {
     /// Makes one attempt at a part, counted from zero. Ends within the deadlines of the check; dropping it closes what
     /// it had opened. Must run inside a tokio runtime with its drivers enabled.
     pub async fn attempt(&self, part: u32) -> Outcome {
+        self.attempt_by(part, None).await
+    }
+
+    pub(crate) async fn attempt_by(&self, part: u32, connector: Option<&Connector>) -> Outcome {
         match self {
-            Self::Tcp(check) => check.attempt().await,
+            Self::Tcp(check) => check.attempt(connector).await,
             // Kilobytes, which attempts of other kinds should not have to carry along.
             Self::Http(check) => Box::pin(check.attempt(part)).await,
             Self::Smtp(check) => Box::pin(check.attempt()).await,

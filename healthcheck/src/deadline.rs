@@ -61,12 +61,14 @@ impl From<Failure> for Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     deadlines: Deadlines,
+    start: Instant,
     end: Instant,
 }
 
 impl Limits {
     pub(crate) fn start(deadlines: Deadlines) -> Self {
-        Self { deadlines, end: Instant::now() + deadlines.overall.min(FOREVER) }
+        let start = Instant::now();
+        Self { deadlines, start, end: start + deadlines.overall.min(FOREVER) }
     }
 
     /// The result of `work`, unless its time is up before. Drops `work` then.
@@ -76,7 +78,9 @@ impl Limits {
         if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
             return Ok(done);
         }
-        let step_end = Instant::now() + self.deadlines.step.min(FOREVER);
+        // An attempt begins with connecting: one look at the clock is enough for both.
+        let begin = if step == Step::Connect { self.start } else { Instant::now() };
+        let step_end = begin + self.deadlines.step.min(FOREVER);
         match timeout_at(step_end.min(self.end), work).await {
             Ok(done) => Ok(done),
             Err(_) if step_end <= self.end => Err(Reason::TimedOut { step, after: self.deadlines.step }),

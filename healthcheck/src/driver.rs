@@ -10,12 +10,14 @@ mod reports;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
+use crate::connector::Connector;
 use crate::outcome::{Cause, Outcome, Trouble};
 use crate::roster::{Attempt, CheckId, CheckSettings, ProbeKey, Report, Roster};
 
@@ -37,7 +39,7 @@ pub enum Command {
     /// See [`Roster::replace`].
     Replace {
         id: CheckId,
-        settings: Box<CheckSettings>,
+        settings: Arc<CheckSettings>,
     },
     Remove(CheckId),
     Suspend(CheckId),
@@ -136,6 +138,8 @@ pub struct Driver {
     attempts: JoinSet<Done>,
     tasks: HashMap<Id, ProbeKey>,
     handles: HashMap<ProbeKey, AbortHandle>,
+    /// `None` before it runs, and where the kernel has no room for one: then each attempt connects by itself.
+    connector: Option<Arc<Connector>>,
     /// The next attempts begin no sooner.
     next_start: Instant,
     begun: u64,
@@ -148,7 +152,6 @@ struct Done {
     /// Somebody other than this host has answered, as far as that was asked.
     heard: bool,
     started: Instant,
-    ended: Instant,
 }
 
 /// A driver with both ends to talk to it.
@@ -163,6 +166,7 @@ pub fn driver(settings: DriverSettings) -> (Checks, Reports, Driver) {
         attempts: JoinSet::new(),
         tasks: HashMap::new(),
         handles: HashMap::new(),
+        connector: None,
         next_start: now(),
         begun: 0,
         lateness: Lateness::default(),
@@ -173,6 +177,7 @@ pub fn driver(settings: DriverSettings) -> (Checks, Reports, Driver) {
 impl Driver {
     /// Runs until every [`Checks`] is dropped. Needs a runtime with I/O and time.
     pub async fn run(mut self) {
+        self.connector = Connector::new().ok().map(Arc::new);
         loop {
             if self.begin_due() == AT_ONCE {
                 // A crowd of due checks: those that began go ahead of those that wait.
@@ -225,10 +230,11 @@ impl Driver {
     fn begin(&mut self, Attempt { key, settings, part, due, listens }: Attempt, started: Instant) {
         self.begun += 1;
         self.lateness.count(started.saturating_duration_since(due));
+        let connector = self.connector.clone();
         let handle = self.attempts.spawn(async move {
-            let outcome = settings.probe.attempt(part).await;
+            let outcome = settings.probe.attempt_by(part, connector.as_deref()).await;
             let heard = listens && settings.probe.is_answered_by_another(&outcome);
-            Done { outcome, heard, started, ended: now() }
+            Done { outcome, heard, started }
         });
         self.tasks.insert(handle.id(), key);
         self.handles.insert(key, handle);
@@ -248,7 +254,7 @@ impl Driver {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Replace { id, settings } => self.roster.replace(id, *settings, now()),
+            Command::Replace { id, settings } => self.roster.replace(id, settings, now()),
             Command::Remove(id) => {
                 self.roster.remove(id);
                 self.outbox.forget(id);
@@ -279,21 +285,22 @@ impl Driver {
     }
 
     fn finish_from(&mut self, first: Result<(Id, Done), JoinError>) {
+        let now = now();
         let mut next = Some(first);
         for _ in 0..AT_ONCE {
             let Some(done) = next else { return };
-            self.finish(done);
+            self.finish(done, now);
             next = self.attempts.try_join_next_with_id();
         }
         if let Some(last) = next {
-            self.finish(last);
+            self.finish(last, now);
         }
     }
 
-    fn finish(&mut self, done: Result<(Id, Done), JoinError>) {
+    fn finish(&mut self, done: Result<(Id, Done), JoinError>, now: Instant) {
         let (id, done) = match done {
             Ok(done) => done,
-            Err(error) => (error.id(), defect(&error)),
+            Err(error) => (error.id(), defect(&error, now)),
         };
         // Not there if it was cancelled.
         let Some(key) = self.tasks.remove(&id) else { return };
@@ -301,7 +308,7 @@ impl Driver {
         if done.heard {
             self.roster.hear(done.started);
         }
-        self.roster.handle_outcome(key, done.outcome, done.started, done.ended);
+        self.roster.handle_outcome(key, done.outcome, done.started, now);
     }
 
     fn publish(&mut self) {
@@ -312,10 +319,9 @@ impl Driver {
 }
 
 /// An attempt that panicked: our fault, not the server's.
-fn defect(error: &JoinError) -> Done {
-    let now = now();
+fn defect(error: &JoinError, now: Instant) -> Done {
     let outcome = Outcome::Undecided(Trouble::Defect(Cause::of(error)));
-    Done { outcome, heard: false, started: now, ended: now }
+    Done { outcome, heard: false, started: now }
 }
 
 /// The runtime's time, which tests move.

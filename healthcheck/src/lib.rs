@@ -7,6 +7,7 @@
 //! outcomes; [`Roster`], which knows all checks and when they are due; [`driver`], the loop around it.
 
 pub mod checker;
+mod connector;
 mod deadline;
 pub mod driver;
 mod outcome;

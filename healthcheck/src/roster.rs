@@ -77,7 +77,8 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Roster {
     checks: BTreeMap<CheckId, Check>,
-    probes: HashMap<ProbeKey, Shared>,
+    /// Boxed: a table of them has room for twice as many.
+    probes: HashMap<ProbeKey, Box<Shared>>,
     by_settings: HashMap<Arc<CheckSettings>, ProbeKey>,
     schedule: Schedule,
     spread: Spread,
@@ -126,14 +127,15 @@ impl Roster {
     ///
     /// Equal settings change nothing. Settings of which only the cadence differs keep all that was counted. With another
     /// probe it is another check, of which nothing is known: what one question was answered says nothing about the next.
-    pub fn replace(&mut self, id: CheckId, settings: CheckSettings, now: Instant) {
+    pub fn replace(&mut self, id: CheckId, settings: impl Into<Arc<CheckSettings>>, now: Instant) {
+        let settings = settings.into();
         let old = self.checks.get(&id).map(|check| check.probe);
         let suspended = self.checks.get(&id).is_some_and(|check| check.suspended);
-        if old.and_then(|old| self.probes.get(&old)).is_some_and(|p| *p.settings == settings) {
+        if old.and_then(|old| self.probes.get(&old)).is_some_and(|p| p.settings == settings) {
             return;
         }
         let same = old.and_then(|old| self.probes.get(&old)).filter(|p| p.settings.probe == settings.probe);
-        let inherited = same.map(Shared::inherited);
+        let inherited = same.map(|probe| probe.inherited());
         self.leave(id);
         let key = match self.by_settings.get(&settings) {
             Some(key) => *key,
@@ -148,7 +150,7 @@ impl Roster {
     }
 
     /// Adds a check. [`replace`](Self::replace) under another name, for those who know that it is new.
-    pub fn add(&mut self, id: CheckId, settings: CheckSettings, now: Instant) {
+    pub fn add(&mut self, id: CheckId, settings: impl Into<Arc<CheckSettings>>, now: Instant) {
         self.replace(id, settings, now);
     }
 
@@ -231,16 +233,15 @@ impl Roster {
         self.probes.len()
     }
 
-    fn open(&mut self, settings: CheckSettings, inherited: Option<Shared>, now: Instant) -> ProbeKey {
+    fn open(&mut self, settings: Arc<CheckSettings>, inherited: Option<Shared>, now: Instant) -> ProbeKey {
         let key = ProbeKey(self.next_key);
         self.next_key += 1;
-        let settings = Arc::new(settings);
         let probe = match inherited {
             Some(probe) => Shared { settings: Arc::clone(&settings), ..probe },
             None => Shared::new(Arc::clone(&settings), now),
         };
         self.by_settings.insert(settings, key);
-        self.probes.insert(key, probe);
+        self.probes.insert(key, Box::new(probe));
         key
     }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
+use crate::connector::Connector;
 use crate::deadline::{Failure, Limits};
 use crate::outcome::{Cause, Reason, Step, Trouble};
 
@@ -44,12 +45,27 @@ impl Target {
     /// A connected stream.
     pub(crate) async fn connect(&self, limits: &Limits) -> Result<TcpStream, Failure> {
         let socket = self.stream_socket().map_err(|error| self.socket_failure(error))?;
+        let socket = TcpSocket::from_std_stream(StdTcpStream::from(socket));
         let connecting = limits.step(Step::Connect, socket.connect(self.address)).await?;
         let stream = connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
-        if self.may_meet_itself() && stream.local_addr().is_ok_and(|local| self.is_named_by(local)) {
+        self.judge(|| stream.local_addr())?;
+        Ok(stream)
+    }
+
+    /// Connects and closes.
+    pub(crate) async fn reach(&self, connector: &Connector, limits: &Limits) -> Result<(), Failure> {
+        let socket = self.stream_socket().map_err(|error| self.socket_failure(error))?;
+        let connecting = limits.step(Step::Connect, connector.connect(&socket, self.address)).await?;
+        connecting.map_err(|error| connect_failure(Step::Connect, &error))?;
+        self.judge(|| socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Whether a connection is one to a server.
+    fn judge(&self, local: impl FnOnce() -> io::Result<SocketAddr>) -> Result<(), Failure> {
+        if self.may_meet_itself() && local().is_ok_and(|local| self.is_named_by(local)) {
             return Err(Reason::Refused.into());
         }
-        Ok(stream)
+        Ok(())
     }
 
     /// Without a listener, a port of this host can connect to itself, if it is one of those that the kernel gives to
@@ -71,13 +87,13 @@ impl Target {
         Ok(socket)
     }
 
-    fn stream_socket(&self) -> io::Result<TcpSocket> {
+    fn stream_socket(&self) -> io::Result<Socket> {
         let socket = self.socket(Type::STREAM, Protocol::TCP)?;
         if self.bind_port.is_some() {
             // An orderly close would keep the one port from being used again for a minute.
             socket.set_linger(Some(Duration::ZERO))?;
         }
-        Ok(TcpSocket::from_std_stream(StdTcpStream::from(socket)))
+        Ok(socket)
     }
 
     /// A bound, not yet connected socket that does not block.

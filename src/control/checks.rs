@@ -38,7 +38,7 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Check {
     server: ServerKey,
-    settings: CheckSettings,
+    settings: Arc<CheckSettings>,
     /// The last one, decided or not.
     report: Option<Report>,
 }
@@ -72,15 +72,16 @@ impl Ledger {
                 self.remove(*surplus, &mut commands);
             }
             let asked_before = |(id, settings): (&Option<CheckId>, &CheckSettings)| {
-                id.and_then(|id| self.checks.get(&id)).is_some_and(|check| check.settings == *settings)
+                id.and_then(|id| self.checks.get(&id)).is_some_and(|check| *check.settings == *settings)
             };
             if before.len() != settings.len() || !kept.iter().zip(&settings).all(asked_before) {
                 changed.push(server.clone());
             }
             let mut ids = Vec::with_capacity(settings.len());
             for (kept, settings) in kept.into_iter().zip(settings) {
-                let id = self.put(kept, &server, settings.clone());
-                commands.push(Command::Replace { id, settings: Box::new(settings) });
+                let settings = Arc::new(settings);
+                let id = self.put(kept, &server, Arc::clone(&settings));
+                commands.push(Command::Replace { id, settings });
                 ids.push(id);
             }
             self.servers.insert(server, ids);
@@ -96,7 +97,7 @@ impl Ledger {
     /// Which of the checks of a server each of its new settings is for: one that asks the same, at best as often.
     fn matched(&self, before: &[CheckId], settings: &[CheckSettings]) -> Vec<Option<CheckId>> {
         let mut free: Vec<(CheckId, &CheckSettings)> =
-            before.iter().filter_map(|id| Some((*id, &self.checks.get(id)?.settings))).collect();
+            before.iter().filter_map(|id| Some((*id, &*self.checks.get(id)?.settings))).collect();
         let mut take = |same: &dyn Fn(&CheckSettings) -> bool| {
             let found = free.iter().position(|(_, settings)| same(settings))?;
             Some(free.remove(found).0)
@@ -110,7 +111,7 @@ impl Ledger {
     }
 
     /// Notes settings for a check that there is, or for a new one.
-    fn put(&mut self, kept: Option<CheckId>, server: &ServerKey, settings: CheckSettings) -> CheckId {
+    fn put(&mut self, kept: Option<CheckId>, server: &ServerKey, settings: Arc<CheckSettings>) -> CheckId {
         if let Some((id, check)) = kept.and_then(|id| Some((id, self.checks.get_mut(&id)?))) {
             check.settings = settings;
             return id;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::connector::Connector;
 use crate::deadline::{Deadlines, Limits};
 use crate::outcome::{Findings, Outcome};
 use crate::target::Target;
@@ -13,9 +14,14 @@ pub struct TcpCheck {
 }
 
 impl TcpCheck {
-    pub(crate) async fn attempt(&self) -> Outcome {
-        match self.target.connect(&Limits::start(self.deadlines)).await {
-            Ok(_closed) => Outcome::Up(Findings::default()),
+    pub(crate) async fn attempt(&self, connector: Option<&Connector>) -> Outcome {
+        let limits = Limits::start(self.deadlines);
+        let reached = match connector {
+            Some(connector) => self.target.reach(connector, &limits).await,
+            None => self.target.connect(&limits).await.map(drop),
+        };
+        match reached {
+            Ok(()) => Outcome::Up(Findings::default()),
             Err(failure) => failure.into(),
         }
     }

@@ -52,7 +52,7 @@ impl RunCommand for Arc<Server> {
     }
 }
 
-fn check(name: &str, server: &Arc<Server>) -> Box<CheckSettings> {
+fn check(name: &str, server: &Arc<Server>) -> Arc<CheckSettings> {
     let command = CommandCheck {
         identity: name.into(),
         command: Arc::new(Arc::clone(server)),
@@ -60,7 +60,7 @@ fn check(name: &str, server: &Arc<Server>) -> Box<CheckSettings> {
         dynamic: false,
     };
     let cadence = Cadence { interval: SEC, warmup: SEC, down_interval: SEC, ..Cadence::default() };
-    Box::new(CheckSettings { probe: Probe::Command(command), cadence })
+    Arc::new(CheckSettings { probe: Probe::Command(command), cadence })
 }
 
 fn start(concurrency: usize) -> (Checks, Reports) {
@@ -69,7 +69,7 @@ fn start(concurrency: usize) -> (Checks, Reports) {
     (checks, reports)
 }
 
-async fn add(checks: &Checks, id: u64, settings: Box<CheckSettings>) {
+async fn add(checks: &Checks, id: u64, settings: Arc<CheckSettings>) {
     checks.send(Command::Replace { id: CheckId(id), settings }).await.unwrap();
 }
 
