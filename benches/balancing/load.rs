@@ -32,7 +32,8 @@ pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Re
         Ok(())
     };
     let what = format!("{SERVICES} services with {SERVERS} servers");
-    add(format!("{what}: CPU from start until IPVS has them"), "s", Target::AtMost(1.0), |o| o.load.cpu)?;
+    add(format!("{what}: own CPU from start until IPVS has them"), "s", Target::AtMost(1.0), |o| o.load.own)?;
+    add(format!("{what}: the same with the kernel's part"), "s", Target::None, |o| o.load.cpu)?;
     add(format!("{what}: time of the same"), "s", Target::None, |o| o.load.time)?;
     let weight = format!("{what}, a reload with one other weight");
     add(format!("{weight}: until IPVS has it"), "s", Target::None, |o| o.reload.time)?;
@@ -63,12 +64,14 @@ struct Observed {
 #[derive(Clone, Copy, Debug)]
 struct Spending {
     cpu: f64,
+    /// What of it was not the kernel's.
+    own: f64,
     time: f64,
 }
 
 impl From<Spent> for Spending {
-    fn from(Spent { used, elapsed }: Spent) -> Self {
-        Self { cpu: used.as_secs_f64(), time: elapsed.as_secs_f64() }
+    fn from(Spent { used, own, elapsed }: Spent) -> Self {
+        Self { cpu: used.as_secs_f64(), own: own.as_secs_f64(), time: elapsed.as_secs_f64() }
     }
 }
 
@@ -109,7 +112,7 @@ fn weigh(
     prepare: impl Fn(Weighed) -> Result<()>,
     give: impl Fn(Weighed) -> Result<()>,
 ) -> Result<Spending> {
-    let (mut times, mut cpu) = (Vec::new(), Vec::new());
+    let (mut times, mut cpu, mut all_own) = (Vec::new(), Vec::new(), Vec::new());
     for weight in weights {
         quiet(director)?;
         let First { service, server, .. } = listing::first(host)?;
@@ -119,12 +122,13 @@ fn weigh(
         give(weighed)?;
         let given = || Ok(listing::first(host)? == First { service, server, weight });
         wait_until("the weight is given", Duration::from_secs(60), Duration::from_millis(1), given)?;
-        let Spending { cpu: used, time } = Meter::read(&director.process)?.since(&before).into();
+        let Spending { cpu: used, own, time } = Meter::read(&director.process)?.since(&before).into();
         times.push(time);
         cpu.push(used);
+        all_own.push(own);
     }
     let median = |numbers| Ok::<_, anyhow::Error>(Sample::of(numbers).context("no weights")?.median());
-    Ok(Spending { cpu: median(cpu)?, time: median(times)? })
+    Ok(Spending { cpu: median(cpu)?, own: median(all_own)?, time: median(times)? })
 }
 
 /// Waits until the program has nothing left to do.

@@ -178,6 +178,6 @@ fn vip(link: u8, vrid: u8) -> String {
 }
 
 /// Of one processor.
-fn percent(Spent { used, elapsed }: Spent) -> f64 {
+fn percent(Spent { used, elapsed, .. }: Spent) -> f64 {
     100.0 * used.as_secs_f64() / elapsed.as_secs_f64()
 }

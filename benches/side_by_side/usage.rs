@@ -36,24 +36,30 @@ pub(crate) fn memory(process: &Process) -> Result<Memory> {
 pub(crate) struct Meter {
     at: Instant,
     used: Duration,
+    own: Duration,
 }
 
 impl Meter {
     pub(crate) fn read(process: &Process) -> Result<Self> {
         let at = Instant::now();
-        let mut used = Duration::ZERO;
+        let (mut used, mut own) = (Duration::ZERO, Duration::ZERO);
         for thread in family(process.id()).into_iter().flat_map(threads) {
             // The first number is nanoseconds on a processor: what utime and stime of `stat` add up to, without
             // their rounding to hundredths of a second.
             let path = thread.join("schedstat");
             let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
             used += on_processor(&text).context("schedstat without numbers")?;
+            own += in_user_mode(&thread).unwrap_or_default();
         }
-        Ok(Self { at, used })
+        Ok(Self { at, used, own })
     }
 
     pub(crate) fn since(&self, earlier: &Self) -> Spent {
-        Spent { used: self.used.saturating_sub(earlier.used), elapsed: self.at - earlier.at }
+        Spent {
+            used: self.used.saturating_sub(earlier.used),
+            own: self.own.saturating_sub(earlier.own),
+            elapsed: self.at - earlier.at,
+        }
     }
 }
 
@@ -62,6 +68,9 @@ impl Meter {
 pub(crate) struct Spent {
     /// Processor time of all threads.
     pub(crate) used: Duration,
+    /// What of it was not the kernel's, in hundredths of a second.
+    #[allow(dead_code, reason = "not every bench tells the two apart")]
+    pub(crate) own: Duration,
     pub(crate) elapsed: Duration,
 }
 
@@ -70,6 +79,16 @@ pub(crate) struct Spent {
 pub(crate) fn cpu_of_this_thread() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     on_processor(&text).unwrap_or_default()
+}
+
+fn in_user_mode(thread: &Path) -> Option<Duration> {
+    /// `USER_HZ`, which is the same on every architecture that Linux still has.
+    const TICKS_PER_SECOND: u64 = 100;
+    let text = fs::read_to_string(thread.join("stat")).ok()?;
+    // The name, in brackets, may have anything in it; `utime` is the twelfth field after it.
+    let (_, fields) = text.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().nth(11)?.parse().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
 fn on_processor(schedstat: &str) -> Option<Duration> {
