@@ -1,6 +1,7 @@
 //! The messages that Buoy sends to the kernel, and how soon: its reconciler on the kernel's plane, without the daemon
 //! around it, so that each change can be counted and timed where it is made.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
     let mut services = services;
     for round in 0..rounds {
         let place = services.len() / 3;
-        let weighed = services.get_mut(place).and_then(|service| service.servers.last_mut());
+        let weighed = services.get_mut(place).and_then(|service| Arc::make_mut(service).servers.last_mut());
         weighed.context("there are servers")?.weight = weight(2 + round);
         let settings = services.clone();
         let begin = Instant::now();
@@ -92,13 +93,13 @@ impl Took {
     }
 }
 
-fn services() -> Result<Vec<Service>> {
+fn services() -> Result<Vec<Arc<Service>>> {
     let loaded = config::load_text("bench.conf".as_ref(), &configuration(None), &LoadOptions::default());
     let plan = loaded.plan.context("the configuration is refused")?;
     Ok(plan.services.into_iter().map(|service| service.service).collect())
 }
 
-fn middle(services: &[Service]) -> Result<(std::sync::Arc<str>, RealServerId)> {
+fn middle(services: &[Arc<Service>]) -> Result<(Arc<str>, RealServerId)> {
     let service = services.get(services.len() / 2).context("there are services")?;
     let server = service.servers.first().context("there are servers")?;
     Ok((service.name.clone(), server.id))
@@ -156,13 +157,13 @@ impl Desk {
         Ok(Self { handle, applied, thread, _host: host })
     }
 
-    fn configure(&self, services: Vec<Service>) {
+    fn configure(&self, services: Vec<Arc<Service>>) {
         self.handle.configure(Settings { services, timeouts: Timeouts::default(), flush: false });
     }
 
     fn administer(
         &self,
-        service: std::sync::Arc<str>,
+        service: Arc<str>,
         server: RealServerId,
         administration: Administration,
     ) -> Result<()> {

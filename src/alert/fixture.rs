@@ -174,7 +174,7 @@ pub(crate) fn service(name: &str, id: ServiceId, servers: &[&str]) -> VirtualSer
     };
     let beside = RealServer { notify_up: None, notify_down: None, smtp_alert: true, checks: Vec::new() };
     VirtualServer {
-        service: Service {
+        service: Arc::new(Service {
             name: name.into(),
             members: vec![VirtualService::new(id, Scheduler::Rr)],
             servers: servers.iter().map(server).collect(),
@@ -183,7 +183,7 @@ pub(crate) fn service(name: &str, id: ServiceId, servers: &[&str]) -> VirtualSer
             sorry: None,
             panic_threshold: 0,
             drain_deadline: None,
-        },
+        }),
         servers: vec![beside; servers.len()],
         ha_suspend: false,
         omega: false,

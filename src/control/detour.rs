@@ -14,11 +14,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use buoy_ipvs::{Entry, Family, FwMark, Scheduler, ServiceId, VirtualService, Weight};
 
 use super::{Server, Service};
-use crate::config::plan::VirtualServer;
+use crate::config::plan::{RealServer, VirtualServer};
 use crate::host::Answering;
 
 /// First of the marks that are taken for this; `B`, in the hope that nobody else marks with it.
@@ -37,10 +38,16 @@ pub fn mark_servers(services: &mut [VirtualServer]) {
         })
         .collect();
     for service in services {
-        let name = &service.service.name;
-        for (server, beside) in service.service.servers.iter_mut().zip(&service.servers) {
-            let mut probes = beside.checks.iter().filter_map(|check| check.settings.probe());
-            server.mark = match probes.any(|probe| probe.check_vip) {
+        let by_vip = |server: &RealServer| {
+            server.checks.iter().filter_map(|check| check.settings.probe()).any(|probe| probe.check_vip)
+        };
+        if !service.servers.iter().any(by_vip) {
+            continue;
+        }
+        let name = Arc::clone(&service.service.name);
+        let servers = &mut Arc::make_mut(&mut service.service).servers;
+        for (server, beside) in servers.iter_mut().zip(&service.servers) {
+            server.mark = match by_vip(beside) {
                 true => free_mark(hash(&format!("{name} {}", server.id)), &mut taken),
                 false => None,
             };

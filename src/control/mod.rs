@@ -109,9 +109,12 @@ impl Control {
 
     /// Takes over settings. What stays keeps its health and its administrative state; servers and services that are gone
     /// are drained.
-    pub fn configure(&mut self, services: Vec<Service>, now: Instant) {
-        let mut wanted: BTreeMap<Arc<str>, Service> =
-            services.into_iter().map(|service| (Arc::clone(&service.name), service)).collect();
+    pub fn configure(&mut self, services: Vec<impl Into<Arc<Service>>>, now: Instant) {
+        let mut wanted: BTreeMap<Arc<str>, Arc<Service>> = services
+            .into_iter()
+            .map(Into::into)
+            .map(|service| (Arc::clone(&service.name), service))
+            .collect();
         for (name, pool) in &mut self.pools {
             match wanted.remove(name) {
                 Some(service) => pool.configure(service, now, &mut self.reports),
@@ -301,8 +304,8 @@ impl Control {
     }
 
     /// The changes that `services` would make, without making them.
-    pub fn preview(&self, services: Vec<Service>, now: Instant) -> Vec<Change> {
-        let pools = services.into_iter().map(|service| match self.pools.get(&service.name) {
+    pub fn preview(&self, services: Vec<impl Into<Arc<Service>>>, now: Instant) -> Vec<Change> {
+        let pools = services.into_iter().map(Into::into).map(|service| match self.pools.get(&service.name) {
             Some(known) => known.previewed(service, now),
             None => Pool::new(service, now),
         });

@@ -79,7 +79,7 @@ pub enum Administration {
 
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
-    settings: Service,
+    settings: Arc<Service>,
     servers: BTreeMap<RealServerId, Member>,
     /// What its checks need, whatever becomes of the servers.
     detours: BTreeMap<ServiceId, Entry>,
@@ -91,7 +91,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(settings: Service, now: Instant) -> Self {
+    pub(super) fn new(settings: Arc<Service>, now: Instant) -> Self {
         let servers = settings.servers.iter().map(|server| (server.id, Member::new(server.clone(), now)));
         let servers: BTreeMap<_, _> = servers.collect();
         let last_good = servers.iter().filter(|(_, member)| member.up).map(|(id, _)| *id).collect();
@@ -122,8 +122,10 @@ impl Pool {
         }
     }
 
-    pub(super) fn configure(&mut self, settings: Service, now: Instant, reports: &mut Vec<Report>) {
-        self.leaving = false;
+    pub(super) fn configure(&mut self, settings: Arc<Service>, now: Instant, reports: &mut Vec<Report>) {
+        if !std::mem::take(&mut self.leaving) && self.settings == settings {
+            return;
+        }
         for server in &settings.servers {
             let member = self.servers.entry(server.id).or_insert_with(|| Member::new(server.clone(), now));
             member.settings = server.clone();
@@ -144,7 +146,7 @@ impl Pool {
     }
 
     /// The pool as it would be with other settings.
-    pub(super) fn previewed(&self, settings: Service, now: Instant) -> Self {
+    pub(super) fn previewed(&self, settings: Arc<Service>, now: Instant) -> Self {
         let mut pool = self.clone();
         pool.configure(settings, now, &mut Vec::new());
         pool

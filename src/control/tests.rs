@@ -624,7 +624,7 @@ fn a_preview_tells_what_a_reload_would_change_and_changes_nothing() {
 fn what_a_lost_plane_still_holds_of_ours_is_removed_when_it_is_seen_again() {
     let mut bench = Bench::new(vec![service(&[1])]);
     let before = bench.plane.clone();
-    bench.control.configure(Vec::new(), bench.now);
+    bench.control.configure(Vec::<Service>::new(), bench.now);
     bench.count(&[(1, 0)]);
     // The changes never arrived.
     bench.control.forget_plane();

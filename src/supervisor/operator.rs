@@ -12,7 +12,7 @@ use super::reload::Keyed;
 use crate::api::{Action, PlannedAction, PlannedChange, Reply};
 use crate::config::plan::{Plan, Router, VirtualServer};
 use crate::control::find::NotFound;
-use crate::control::{Administration, Control, Service};
+use crate::control::{Administration, Control};
 
 /// Has one real server be what `action` says. `desk` is there while virtual servers run.
 pub(super) async fn administer(desk: Option<Desk>, service: String, server: String, action: Action) -> Reply {
@@ -60,7 +60,7 @@ fn in_words(action: Action) -> String {
 
 /// What a reload from `now` to `plan` would change. `desk` is there while virtual servers run.
 pub(super) async fn planned(desk: Option<Desk>, now: Keyed, plan: Arc<Plan>) -> Reply {
-    let services: Vec<Service> = plan.services.iter().map(|service| service.service.clone()).collect();
+    let services = plan.services.iter().map(|service| Arc::clone(&service.service)).collect();
     let changes = match desk {
         Some(desk) => match desk.preview(services).await {
             Ok(changes) => changes,

@@ -305,12 +305,12 @@ async fn what_a_reload_removed_keeps_its_scripts_for_its_last_news_until_the_nex
         service.servers[0].notify_down = writes("stays");
         service.servers[1].notify_down = writes("goes");
         let mut gone = tcp_service(&["10.1.0.3:80"]);
-        gone.service.name = "TCP 10.0.0.2:80".into();
+        Arc::make_mut(&mut gone.service).name = "TCP 10.0.0.2:80".into();
         gone.servers[0].notify_down = writes("goes with its service");
         let mut plan = Plan { services: vec![service, gone], ..plan() };
         let dispatcher = Dispatcher::new(&plan);
         plan.services.pop();
-        plan.services[0].service.servers.pop();
+        Arc::make_mut(&mut plan.services[0].service).servers.pop();
         plan.services[0].servers.pop();
         for _ in 0..reloads {
             dispatcher.apply(&plan);

@@ -157,7 +157,7 @@ impl Build<'_> {
             drain_deadline: vs.drain_deadline.or(g.drain_deadline).map(|s| s.0),
         };
         Some(plan::VirtualServer {
-            service,
+            service: service.into(),
             servers: beside,
             ha_suspend: ha_suspend.is_some(),
             omega: vs.omega,

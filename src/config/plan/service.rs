@@ -14,7 +14,7 @@ use crate::control::{Server, Service};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VirtualServer {
     /// What the reconciler takes; `servers` says the rest about each of its servers, in the same order.
-    pub service: Service,
+    pub service: Arc<Service>,
     pub servers: Vec<RealServer>,
     /// No checks while the address is on no interface of this host.
     pub ha_suspend: bool,

@@ -68,7 +68,7 @@ fn marks_run_out_without_a_panic() {
 fn plane_has_one_server_alone_for_each_mark_whatever_its_health_until_it_is_gone() {
     let now = Instant::now();
     let planned = services(&service("10.0.0.9 80", &["10.0.1.1", "10.0.1.2"]).replace("wlc", "wlc\nalpha"));
-    let settings = |services: Vec<VirtualServer>| -> Vec<Service> {
+    let settings = |services: Vec<VirtualServer>| -> Vec<Arc<Service>> {
         services.into_iter().map(|service| service.service).collect()
     };
     let detours: Vec<Entry> = planned[0].service.servers.iter().filter_map(Server::detour).collect();
@@ -88,6 +88,6 @@ fn plane_has_one_server_alone_for_each_mark_whatever_its_health_until_it_is_gone
     control.configure(settings(services(&service("10.0.0.9 80", &["10.0.1.1"]))), now);
     let gone = detours[1].service.id;
     assert!(control.take_changes().contains(&Change::RemoveService(gone)));
-    control.configure(Vec::new(), now);
+    control.configure(Vec::<Service>::new(), now);
     assert!(control.take_changes().contains(&Change::RemoveService(detours[0].service.id)));
 }

@@ -18,7 +18,7 @@ const CALLS: usize = 64;
 /// What the plane is to be, as far as settings say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// What is not given stays as the plane has it.
     pub timeouts: Timeouts,
     /// Once at the start the plane is emptied, foreign services included.
@@ -47,7 +47,7 @@ pub enum Call {
     },
     /// What these services would change.
     Preview {
-        services: Vec<Service>,
+        services: Vec<Arc<Service>>,
         reply: Reply<Vec<Change>>,
     },
     Status(Reply<Status>),
@@ -222,7 +222,7 @@ impl Orders {
 
     /// The driver has gone over to these, and has forgotten what operators said of servers that they do not have.
     pub(super) fn note_settings(&self, settings: Arc<Settings>) {
-        let servers = |service: &Service| {
+        let servers = |service: &Arc<Service>| {
             let ids = service.servers.iter().map(|server| server.id);
             ids.map(|id| (Arc::clone(&service.name), id)).collect::<Vec<_>>()
         };

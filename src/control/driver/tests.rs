@@ -104,7 +104,7 @@ impl Running {
     }
 
     fn configure(&self, services: Vec<Service>) {
-        self.handle.configure(Settings { services, ..Settings::default() });
+        self.handle.configure(Settings { services: shared(services), ..Settings::default() });
     }
 
     fn stop(&self, farewell: Farewell) {
@@ -208,6 +208,10 @@ fn services(servers: &[u8], scheduler: Scheduler) -> Vec<Service> {
     }]
 }
 
+fn shared(services: Vec<Service>) -> Vec<Arc<Service>> {
+    services.into_iter().map(Arc::new).collect()
+}
+
 /// Another virtual server with one real server.
 fn other_service() -> (ServiceId, Service) {
     let other = ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 2].into(), port: 80 };
@@ -273,7 +277,7 @@ fn doubt_begins_before_a_silent_server_leaves_and_ends_after_it_is_back() {
     std::thread::spawn(move || Driver::new(&orders, true, move || Ok(opened.clone()), tell).run());
     let running = |last| ("web".into(), id(last));
     let heard = || doubt.recv_timeout(PATIENCE).expect("a notice");
-    handle.configure(Settings { services: services(&[1, 2], Scheduler::Wlc), ..Settings::default() });
+    handle.configure(Settings { services: shared(services(&[1, 2], Scheduler::Wlc)), ..Settings::default() });
     while !holds(&plane.lock(), 2) {
         std::thread::yield_now();
     }
@@ -353,7 +357,8 @@ fn flush_empties_the_plane_once_at_the_start() {
     let running = Running::start(|plane| {
         plane.table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
     });
-    let settings = Settings { services: services(&[1], Scheduler::Wlc), flush: true, ..Settings::default() };
+    let settings =
+        Settings { services: shared(services(&[1], Scheduler::Wlc)), flush: true, ..Settings::default() };
     running.handle.configure(settings.clone());
     running.wait_until("it is there", |plane| holds(plane, 1) && plane.table.entries().len() == 1);
     running.plane.lock().table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
@@ -372,7 +377,7 @@ fn timeouts_are_set_kept_and_put_back() {
     let running = Running::start(|plane| plane.set_timeouts(before).expect("they are possible"));
     let timeouts = Timeouts { tcp: seconds(60), ..Timeouts::default() };
     let services = services(&[1], Scheduler::Wlc);
-    running.handle.configure(Settings { services: services.clone(), timeouts, flush: false });
+    running.handle.configure(Settings { services: shared(services.clone()), timeouts, flush: false });
     let wanted = Timeouts { tcp: seconds(60), ..before };
     running.wait_until("they are set", |plane| plane.timeouts().is_ok_and(|now| now == wanted));
     running.plane.lock().set_timeouts(before).expect("they are possible");
@@ -522,7 +527,7 @@ fn status_and_preview_answer() {
     assert!(status.statistics.is_some());
     let (told, preview) = channel();
     let reply: Reply<Vec<Change>> = Box::new(move |changes| drop(told.send(changes)));
-    running.call(Call::Preview { services: services(&[1, 2], Scheduler::Wlc), reply });
+    running.call(Call::Preview { services: shared(services(&[1, 2], Scheduler::Wlc)), reply });
     assert_eq!(preview.recv_timeout(PATIENCE).expect("a preview").len(), 1);
     assert!(!holds(&running.plane.lock(), 2));
 }

@@ -14,7 +14,7 @@ use crate::control::service::{Server, Service};
 pub struct Leaving {
     service: Arc<str>,
     /// There where all of it is removed.
-    whole: Option<Service>,
+    whole: Option<Arc<Service>>,
     /// With their deadlines.
     servers: Vec<(Server, Option<Instant>)>,
 }
@@ -26,7 +26,8 @@ impl Leaving {
 
     /// As a pool of its own, if it is to be one.
     pub(in crate::control) fn into_pool(mut self, now: Instant) -> Option<Pool> {
-        let mut pool = Pool::new(Service { servers: Vec::new(), ..self.whole.take()? }, now);
+        let whole = Arc::unwrap_or_clone(self.whole.take()?);
+        let mut pool = Pool::new(Service { servers: Vec::new(), ..whole }.into(), now);
         pool.leaving = true;
         pool.resume(self, now);
         Some(pool)

@@ -12,7 +12,7 @@ use crate::control::service::{Server, Service};
 /// One virtual server as `buoy status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceState {
-    pub settings: Service,
+    pub settings: Arc<Service>,
     /// Weight of the servers that should get connections, to be held against the quorum.
     pub weight: u64,
     pub quorum: bool,

@@ -128,7 +128,7 @@ impl Balancing {
         let balancing = &plan.balancing;
         self.first_results.store(balancing.rs_init_notifies, Ordering::Relaxed);
         self.handle.configure(Settings {
-            services: plan.services.iter().map(|service| service.service.clone()).collect(),
+            services: plan.services.iter().map(|service| Arc::clone(&service.service)).collect(),
             timeouts: balancing.timeouts,
             flush: balancing.flush,
         });
@@ -247,7 +247,7 @@ impl Desk {
 
     /// # Errors
     /// The thread does not answer.
-    pub(super) async fn preview(&self, services: Vec<Service>) -> Result<Vec<Change>> {
+    pub(super) async fn preview(&self, services: Vec<Arc<Service>>) -> Result<Vec<Change>> {
         self.ask(|reply| Call::Preview { services, reply }, PREVIEW_PATIENCE, "").await
     }
 

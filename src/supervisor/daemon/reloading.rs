@@ -277,7 +277,7 @@ async fn follow_sync_role(election: DriverHandle, roles: Roles, daemon: Option<p
     }
 }
 
-fn services_of(plan: &Plan) -> Vec<Service> {
+fn services_of(plan: &Plan) -> Vec<Arc<Service>> {
     plan.services.iter().map(|service| service.service.clone()).collect()
 }
 
