@@ -8,6 +8,7 @@
 //! This crate knows nothing of health, of roles or of configuration files: whoever uses it says what the table is to
 //! be. Read [`Table`], [`Change`] and [`Plane`] first.
 
+pub mod engine;
 pub mod kernel;
 mod memory;
 mod plane;
