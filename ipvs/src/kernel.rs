@@ -34,7 +34,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::table::{Change, Table};
 use crate::virtual_service::{ServiceId, VirtualService};
 use handle::{Handle, nonsense};
-pub(crate) use reason::may_be_a_host;
+pub(crate) use reason::{foreseen, may_be_a_host};
 use server::ReadServer;
 use service::ReadService;
 
@@ -137,7 +137,7 @@ impl Plane for KernelPlane {
         let mut refusals = Vec::new();
         let mut possible = Vec::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
-            match change.objection() {
+            match reason::foreseen(change) {
                 Some(reason) => refusals.push(refusal(index, change, reason)),
                 None => possible.push((index, change)),
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::kernel::may_be_a_host;
+use crate::kernel::{foreseen, may_be_a_host};
 use crate::plane::{
     Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts,
 };
@@ -44,7 +44,7 @@ impl Default for MemoryPlane {
         Self {
             table: Table::new(),
             foreign: Vec::new(),
-            schedulers: Scheduler::ALL.into(),
+            schedulers: Scheduler::of_kernel().collect(),
             engines: ["sip".to_owned()].into(),
             families: [Family::V4, Family::V6].into(),
             interfaces: ["eth0".to_owned()].into(),
@@ -75,7 +75,7 @@ impl MemoryPlane {
 
     /// Why the change is refused, in the kernel's order of looking.
     fn objection(&self, change: &Change) -> Option<Reason> {
-        change.objection().or_else(|| match change {
+        foreseen(change).or_else(|| match change {
             Change::AddService(service) => self
                 .no_family(service)
                 .or_else(|| self.holds(&service.id).then_some(Reason::Exists))

@@ -29,6 +29,11 @@ pub enum Reason {
     NoServer,
     #[error("no scheduler `{0}` in this kernel: module ip_vs_{0} is missing")]
     NoScheduler(Scheduler),
+    #[error(
+        "only Buoy's own engine has scheduler `{0}`: use `{instead}`, or have the engine forward",
+        instead = .0.nearest_in_kernel()
+    )]
+    EngineOnly(Scheduler),
     #[error("no persistence engine `{name}` in this kernel: module ip_vs_pe_{name} is missing", name = .0.name())]
     NoEngine(PersistenceEngine),
     /// The kernel does not say which of the two.

@@ -36,10 +36,14 @@ pub enum Scheduler {
     Mh,
     /// The better of two random choices.
     Twos,
+    /// Weighted destination hashing that moves few; of Buoy's own engine.
+    Wdh,
+    /// Weighted source hashing that moves few; of Buoy's own engine.
+    Wsh,
 }
 
 impl Scheduler {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Rr,
         Self::Wrr,
         Self::Lc,
@@ -54,9 +58,11 @@ impl Scheduler {
         Self::Ovf,
         Self::Mh,
         Self::Twos,
+        Self::Wdh,
+        Self::Wsh,
     ];
 
-    /// The kernel's name, which its module `ip_vs_NAME` has too.
+    /// The kernel's name for those that it has, which their modules `ip_vs_NAME` have too.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rr => "rr",
@@ -73,7 +79,23 @@ impl Scheduler {
             Self::Ovf => "ovf",
             Self::Mh => "mh",
             Self::Twos => "twos",
+            Self::Wdh => "wdh",
+            Self::Wsh => "wsh",
         }
+    }
+
+    /// The scheduler itself, or the one to use in its stead where the kernel forwards.
+    pub const fn nearest_in_kernel(self) -> Self {
+        match self {
+            Self::Wdh => Self::Dh,
+            Self::Wsh => Self::Sh,
+            other => other,
+        }
+    }
+
+    /// Those that Linux has.
+    pub fn of_kernel() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|scheduler| scheduler.nearest_in_kernel() == *scheduler)
     }
 }
 
@@ -85,7 +107,8 @@ impl fmt::Display for Scheduler {
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "no scheduler is called `{0}`; there are rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh and twos"
+    "no scheduler is called `{0}`; there are rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh, twos, wdh \
+     and wsh"
 )]
 pub struct UnknownScheduler(pub String);
 
@@ -101,9 +124,10 @@ impl FromStr for Scheduler {
 /// Switches of a scheduler (`IP_VS_SVC_F_SCHED1` to `3`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SchedulerFlags {
-    /// `flag-1`. For sh and mh: another server where the chosen one takes nothing (`sh-fallback`, `mh-fallback`).
+    /// `flag-1`. For sh, mh, wdh and wsh: another server where the chosen one takes nothing (`sh-fallback`,
+    /// `mh-fallback`).
     pub flag_1: bool,
-    /// `flag-2`. For sh and mh: the source port counts too (`sh-port`, `mh-port`).
+    /// `flag-2`. For sh, mh and wsh: the source port counts too (`sh-port`, `mh-port`).
     pub flag_2: bool,
     /// `flag-3`.
     pub flag_3: bool,
@@ -122,6 +146,7 @@ mod tests {
         for scheduler in Scheduler::ALL {
             assert_eq!(scheduler.name().parse(), Ok(scheduler));
         }
+        assert_eq!(Scheduler::of_kernel().count(), 14);
         assert_eq!("RR".parse::<Scheduler>(), Err(UnknownScheduler("RR".to_owned())));
     }
 }

@@ -178,7 +178,7 @@ fn add_totals(sum: Totals, counters: &Counters) -> Totals {
 /// As keepalived's configuration writes them.
 fn flags(service: &VirtualService) -> Vec<String> {
     let names = match service.scheduler {
-        Some(Scheduler::Sh) => ["sh-fallback", "sh-port", "flag-3"],
+        Some(Scheduler::Sh | Scheduler::Wsh) => ["sh-fallback", "sh-port", "flag-3"],
         Some(Scheduler::Mh) => ["mh-fallback", "mh-port", "flag-3"],
         Some(_) | None => ["flag-1", "flag-2", "flag-3"],
     };

@@ -10,6 +10,17 @@ use crate::scheduler::Scheduler;
 use crate::table::Change;
 use crate::virtual_service::{Family, VirtualService};
 
+/// Why the kernel would refuse a change whatever it holds, or misunderstand it.
+pub(crate) fn foreseen(change: &Change) -> Option<Reason> {
+    change.objection().or_else(|| match change {
+        Change::AddService(service) | Change::EditService(service) => {
+            let scheduler = service.scheduler?;
+            (scheduler.nearest_in_kernel() != scheduler).then_some(Reason::EngineOnly(scheduler))
+        }
+        _ => None,
+    })
+}
+
 /// Why the kernel refused a change.
 pub(super) fn of_change(change: &Change, errno: Errno) -> Reason {
     match (change, errno) {

@@ -34,6 +34,22 @@ fn changes_are_made_in_order_and_refusals_keep_nothing_from_being_done() {
 }
 
 #[test]
+fn schedulers_of_the_engine_are_refused_with_what_to_use_instead() {
+    let mut plane = MemoryPlane::new();
+    let refusals = [Scheduler::Wsh, Scheduler::Wdh]
+        .map(|scheduler| plane.apply(&[Change::AddService(VirtualService::new(WEB, scheduler))]).unwrap());
+    assert_eq!(
+        refusals.concat().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "cannot add virtual service TCP 10.0.0.1:80: only Buoy's own engine has scheduler `wsh`: use `sh`, or have \
+             the engine forward",
+            "cannot add virtual service TCP 10.0.0.1:80: only Buoy's own engine has scheduler `wdh`: use `dh`, or have \
+             the engine forward",
+        ]
+    );
+}
+
+#[test]
 fn a_foreign_service_is_in_the_way_and_not_in_the_table() {
     let mut plane = MemoryPlane::new();
     let foreign = Foreign {

@@ -261,7 +261,7 @@ impl Build<'_> {
         let scheduler = word.and_then(|w| w.value.parse().ok()).unwrap_or(Scheduler::Wlc);
         let mut flag = |switch: Option<Located<bool>>, of: Scheduler, name: &str| {
             let Some(switch) = switch else { return false };
-            let usable = scheduler == of && word.is_some_and(|w| w.at < switch.at);
+            let usable = scheduler.nearest_in_kernel() == of && word.is_some_and(|w| w.at < switch.at);
             if !usable {
                 self.without_effect(&switch, &format!("`{name}` that does not follow `lb_algo {of}`"));
             }

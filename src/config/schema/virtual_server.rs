@@ -20,8 +20,10 @@ pub(super) static SSL: Block = Block::words(
 );
 static REAL_SERVER: Block = Block::words("real_server", Title::Server, &[SERVER, RETRIES, CHECKERS]);
 
-const ALGORITHMS: &[&str] =
-    &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"];
+const ALGORITHMS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos", "wdh",
+    "wsh",
+];
 
 const SERVICE: &[Keyword] = &[
     on("ip_family", Choice(&["inet", "inet6"])),

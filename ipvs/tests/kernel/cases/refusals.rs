@@ -321,7 +321,12 @@ fn the_plane_in_memory_follows_the_rules_of_the_kernel() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let ids = prop_oneof![(1_u16..3).prop_map(tcp), (1_u16..3).prop_map(tcp6)];
-    let schedulers = proptest::sample::select(vec![Some(Scheduler::Rr), Some(Scheduler::Twos), None]);
+    let schedulers = proptest::sample::select(vec![
+        Some(Scheduler::Rr),
+        Some(Scheduler::Twos),
+        Some(Scheduler::Wsh),
+        None,
+    ]);
     let engines = proptest::sample::select(vec!["", "sip", "nope"]);
     let persistence =
         proptest::option::of((0_u64..3, proptest::sample::select(vec![0_u8, 32, 33, 128]), engines));

@@ -15,7 +15,7 @@ use crate::machine::inside;
 
 /// Absent from some kernels.
 fn usual_schedulers() -> impl Iterator<Item = Scheduler> {
-    Scheduler::ALL.into_iter().filter(|scheduler| *scheduler != Scheduler::Twos)
+    Scheduler::of_kernel().filter(|scheduler| *scheduler != Scheduler::Twos)
 }
 
 const CHECKSUMS: [TunnelChecksum; 3] = [TunnelChecksum::None, TunnelChecksum::Full, TunnelChecksum::Remote];
