@@ -7,4 +7,5 @@
 pub mod address;
 pub mod checksum;
 pub mod packet;
+pub mod scheduler;
 pub mod state;
