@@ -9,6 +9,7 @@
 //! be. Read [`Table`], [`Change`] and [`Plane`] first.
 
 pub mod engine;
+pub mod io;
 pub mod kernel;
 mod memory;
 mod plane;
