@@ -34,6 +34,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::table::{Change, Table};
 use crate::virtual_service::{ServiceId, VirtualService};
 use handle::{Handle, nonsense};
+pub(crate) use handle::{error_of, frames};
 pub(crate) use reason::{foreseen, may_be_a_host};
 use server::ReadServer;
 use service::ReadService;

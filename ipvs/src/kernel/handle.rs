@@ -251,15 +251,15 @@ fn open_socket() -> io::Result<Socket> {
 }
 
 /// One received message.
-pub(super) struct Frame<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) payload: &'a [u8],
 }
 
 /// The messages of one datagram. Ends at the first that is malformed.
-pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, DecodeError>> {
+pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, DecodeError>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
@@ -279,7 +279,7 @@ pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>,
 }
 
 /// The outcome that an acknowledgement or the end of a dump tells.
-pub(super) fn error_of(payload: &[u8]) -> Result<Option<Errno>, DecodeError> {
+pub(crate) fn error_of(payload: &[u8]) -> Result<Option<Errno>, DecodeError> {
     // The end of a dump may come without a number.
     if payload.is_empty() {
         return Ok(None);

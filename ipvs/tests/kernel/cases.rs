@@ -1,5 +1,6 @@
 mod counters;
 mod golden;
+mod hooks;
 mod module;
 mod refusals;
 mod sync;

@@ -8,7 +8,10 @@ mod machine;
 
 #[test]
 fn cases_hold_in_a_kernel_with_ipvs() {
-    machine::run_cases(&["cases::table::", "cases::refusals::", "cases::counters::", "cases::sync::"], "");
+    machine::run_cases(
+        &["cases::table::", "cases::refusals::", "cases::counters::", "cases::sync::", "cases::hooks::"],
+        "",
+    );
 }
 
 #[test]
