@@ -1,5 +1,18 @@
-//! Packets in and out.
+//! Packets in and out: how the engine gets at those that need a decision, and has the kernel forward the rest.
 //!
-//! This module is the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
+//! *tc and TAP*: a program in eBPF on the ingress of each interface ([`tc`]) rewrites packets of known [`flow`]s and
+//! sends them to their [`next_hop`], with segmentation offload and half-made checksums as they came. What needs a
+//! decision (see [`selector`]) goes to a [`tap`] device. The engine writes down the flow, and writes the same packet back
+//! to the TAP, where the same program forwards it. Everything else passes as if nobody had looked.
+//!
+//! [`bpf`] writes programs, loads them, and keeps maps: without a compiler, a library in C or ELF files. This module is
+//! the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
 
 pub mod bpf;
+pub mod flow;
+mod layout;
+pub mod next_hop;
+pub mod selector;
+pub mod tap;
+pub mod tc;
+pub mod virtio;

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use buoy_ipvs::io::bpf::{Assembler, Attachment, Hook, Program, Register};
+use buoy_ipvs::io::tc::{Capacities, Maps, Programs};
 
 use crate::machine::inside;
 
@@ -44,4 +45,14 @@ fn a_program_is_attached_by_what_the_kernel_has() {
     assert!(!arrives());
     drop(attachment);
     assert!(arrives());
+}
+
+#[test]
+#[ignore = "runs in a kernel of its own"]
+fn its_verifier_accepts_the_programs() {
+    if !inside() {
+        return;
+    }
+    let maps = Maps::create(Capacities { flows: 64, next_hops: 4, selectors: 4 }).unwrap();
+    Programs::load(&maps, 1).unwrap_or_else(|error| panic!("{error}"));
 }
