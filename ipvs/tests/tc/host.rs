@@ -1,10 +1,12 @@
 //! Network namespaces without names.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::geteuid;
@@ -62,6 +64,26 @@ impl Host {
 
     pub(crate) fn index_of(&self, interface: &str) -> u32 {
         self.run(|| nix::net::if_::if_nametoindex(interface)).unwrap()
+    }
+
+    /// Waits until the kernel has noticed that the cable is in: what is sent before that is lost.
+    pub(crate) fn wait_for(&self, interface: &str) {
+        self.wait_until(&format!("link show {interface}"), "state UP");
+    }
+
+    /// Gives an interface an address, and waits until the host knows that what goes there is for itself.
+    pub(crate) fn add_address(&self, address: IpAddr, interface: &str) {
+        let options = if address.is_ipv4() { "/24" } else { "/64 nodad" };
+        self.ip(&format!("address add dev {interface} {address}{options}"));
+        self.wait_until(&format!("route get {address}"), "local");
+    }
+
+    fn wait_until(&self, arguments: &str, said: &str) {
+        let since = Instant::now();
+        while !self.ip(arguments).contains(said) {
+            assert!(since.elapsed() < Duration::from_secs(10), "never `{said}`: ip {arguments}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// How `ip` calls it.

@@ -45,12 +45,15 @@ impl Lan {
             ));
             lan.director.host.ip(&format!("link set {name} up"));
             end.ip("link set eth0 up");
-            end.ip(&format!("address add 10.{net}.0.{host}/24 dev eth0"));
-            end.ip(&format!("address add fd0{net}::{host}/64 dev eth0 nodad"));
+            for address in [format!("10.{net}.0.{host}"), format!("fd0{net}::{host}")] {
+                end.add_address(address.parse().unwrap(), "eth0");
+            }
             for gateway in [format!("10.{net}.0.254"), format!("fd0{net}::fe")] {
                 end.ip(&format!("neighbor add {gateway} lladdr 02:08:00:00:00:01 dev eth0"));
                 end.ip(&format!("route add default via {gateway} dev eth0"));
             }
+            end.wait_for("eth0");
+            lan.director.host.wait_for(name);
             let interface = lan.director.host.index_of(name);
             lan.director.next_hop(index, interface, bytes);
             lan.director.forward_from(interface);
@@ -205,9 +208,8 @@ fn what_is_for_the_director_itself_is_answered_by_it() {
         return;
     }
     let lan = Lan::new();
-    for (own, prefix) in [("10.1.0.254", "24"), ("fd01::fe", "64")] {
-        lan.director.host.ip(&format!("address add {own}/{prefix} dev dc"));
-        let own = SocketAddr::new(own.parse().unwrap(), 7);
+    for own in ["10.1.0.254:7", "[fd01::fe]:7"].map(address) {
+        lan.director.host.add_address(own.ip(), "dc");
         let echo = lan.director.host.run(|| UdpSocket::bind(own)).unwrap();
         let client = lan.client.run(|| UdpSocket::bind(unspecified(own))).unwrap();
         for socket in [&echo, &client] {
