@@ -11,6 +11,7 @@ use super::layout::{Field, address_bytes, address_of};
 use super::next_hop::NextHopIndex;
 use crate::engine::address::Address;
 use crate::engine::checksum::Sum;
+use crate::virtual_service::Family;
 
 /// Which packets: those with these addresses and ports, of that IP protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +100,8 @@ pub(super) mod key {
     pub(in crate::io) const SOURCE_PORT: Field<2> = Field(32);
     pub(in crate::io) const DESTINATION_PORT: Field<2> = Field(34);
     pub(in crate::io) const PROTOCOL: Field<4> = Field(36);
+    /// Added to the protocol of IPv6, where hosts should not but could send addresses of IPv4 mapped into it.
+    pub(in crate::io) const IPV6: i32 = 0x100;
 }
 
 /// Where the fields of a value are.
@@ -131,25 +134,31 @@ impl FlowKey {
         }
     }
 
+    /// `None` if its addresses are not of one, as no packet's are.
+    fn family(&self) -> Option<Family> {
+        let family = self.source.family();
+        (family == self.destination.family()).then_some(family)
+    }
+
     pub fn to_bytes(&self) -> [u8; key::SIZE] {
         let mut bytes = [0; key::SIZE];
         key::SOURCE.put(&mut bytes, address_bytes(self.source));
         key::DESTINATION.put(&mut bytes, address_bytes(self.destination));
         key::SOURCE_PORT.put(&mut bytes, self.source_port.to_be_bytes());
         key::DESTINATION_PORT.put(&mut bytes, self.destination_port.to_be_bytes());
-        key::PROTOCOL.put(&mut bytes, u32::from(self.protocol).to_ne_bytes());
+        let family = if self.family() == Some(Family::V4) { 0 } else { key::IPV6 };
+        key::PROTOCOL.put(&mut bytes, (i32::from(self.protocol) | family).to_ne_bytes());
         bytes
     }
 
     pub fn from_bytes(bytes: &[u8; key::SIZE]) -> Self {
-        let protocol = u32::from_ne_bytes(key::PROTOCOL.of(bytes));
+        let [.., protocol] = u32::from_ne_bytes(key::PROTOCOL.of(bytes)).to_be_bytes();
         Self {
             source: address_of(key::SOURCE.of(bytes)),
             destination: address_of(key::DESTINATION.of(bytes)),
             source_port: u16::from_be_bytes(key::SOURCE_PORT.of(bytes)),
             destination_port: u16::from_be_bytes(key::DESTINATION_PORT.of(bytes)),
-            // IP has eight bits for it; whoever wrote more meant no packet.
-            protocol: u8::try_from(protocol).unwrap_or(u8::MAX),
+            protocol,
         }
     }
 }
@@ -182,8 +191,11 @@ impl Mode {
 }
 
 impl Flow {
-    /// Packets of `from` get the addresses and ports of `to`, and go to `next_hop`. Both are of one family and protocol.
+    /// Packets of `from` get the addresses and ports of `to`, and go to `next_hop`. They go to the engine if the two are
+    /// not of one family and protocol: making one of the other is more than programs do.
     pub fn new(mode: Mode, from: &FlowKey, to: &FlowKey, next_hop: NextHopIndex) -> Self {
+        let alike = from.family().is_some() && from.family() == to.family() && from.protocol == to.protocol;
+        let mode = if alike { mode } else { Mode::Engine };
         Self {
             source: to.source,
             destination: to.destination,

@@ -32,6 +32,14 @@ fn keys_are_what_headers_have() {
 }
 
 #[test]
+fn families_do_not_meet() {
+    let mapped =
+        FlowKey { destination: "2001:db8::1".parse::<std::net::IpAddr>().unwrap().into(), ..v4(1, 2, 3, 4) };
+    let bytes = [v4(1, 2, 3, 4), mapped].map(|key| key::PROTOCOL.of(&key.to_bytes()));
+    assert_eq!(bytes, [6_u32, 0x106].map(u32::to_ne_bytes));
+}
+
+#[test]
 fn a_flow_that_changes_nothing_has_no_change() {
     let key = v4(0xc000_0201, 0xc000_0202, 1, 2);
     let same = Flow::direct(&key, NextHopIndex(3));
@@ -73,7 +81,7 @@ proptest! {
     fn flows_come_back(
         from in flow_key(), to in flow_key(), number in 0..9_u32, hop: u32, packets: u64, bytes: u64, seen: u64,
     ) {
-        let mut flow = Flow::new(Mode::of(number), &from, &to, NextHopIndex(hop));
+        let mut flow = Flow { mode: Mode::of(number), ..Flow::new(Mode::Direct, &from, &to, NextHopIndex(hop)) };
         flow.counted = Counted { packets, bytes, last_seen: Duration::from_nanos(seen) };
         prop_assert_eq!(Flow::from_bytes(&flow.to_bytes()), flow);
         prop_assert_eq!(flow.mode.number(), number);
@@ -85,6 +93,14 @@ proptest! {
         let (key, value) = (FlowKey::from_bytes(&key), Flow::from_bytes(&value));
         prop_assert_eq!(FlowKey::from_bytes(&key.to_bytes()), key);
         prop_assert_eq!(Flow::from_bytes(&value.to_bytes()), value);
+    }
+
+    #[test]
+    fn only_what_is_alike_is_forwarded(from in flow_key(), to in flow_key()) {
+        let families = [from.source, from.destination, to.source, to.destination].map(Address::family);
+        let one = families.windows(2).all(|pair| pair[0] == pair[1]) && from.protocol == to.protocol;
+        let expected = if one { Mode::Direct } else { Mode::Engine };
+        prop_assert_eq!(Flow::new(Mode::Direct, &from, &to, NextHopIndex(0)).mode, expected);
     }
 
     #[test]

@@ -227,12 +227,11 @@ impl Writer {
                 }
             }
         }
-        self.program.store(Word, Frame, key(key::SOURCE_PORT.offset()), 0).store(
-            Word,
-            Frame,
-            key(key::PROTOCOL.offset()),
-            R9,
-        );
+        self.program.store(Word, Frame, key(key::SOURCE_PORT.offset()), 0).set(R3, R9);
+        if headers.family == Family::V6 {
+            self.program.arithmetic(Operation::Or, R3, key::IPV6);
+        }
+        self.program.store(Word, Frame, key(key::PROTOCOL.offset()), R3);
     }
 
     /// Goes on with whole packets of TCP and UDP only.

@@ -169,6 +169,9 @@ fn what_is_not_for_the_engine_passes_untouched() {
         }
     }
     wires.director.maps.selectors.insert(service(protocol::UDP, Ports::Any)).unwrap();
+    // IPv6 with addresses of IPv4 in it is no packet of a flow of IPv4.
+    let mapped = tcp("[::ffff:198.51.100.7]:40000", "[::ffff:192.0.2.1]:80");
+    wires.expect_passed("mapped addresses", Wire::Client, &mapped.frame());
     let mut arp = udp(CLIENT, SERVICE).frame();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     wires.expect_passed("ARP", Wire::Client, &arp);

@@ -108,6 +108,9 @@ fn merged_packets_stay_merged() {
         let seen = wires.play_one(Wire::Client, gso, &request.frame());
         wires.check_forwarded(&seen, &request, Wire::Server, &forwarded);
         assert_eq!((seen.header.gso_type, seen.header.segment_size), (gso.gso_type, gso.segment_size));
+        let bounced = wires.play_one(Wire::Engine, gso, &request.frame());
+        wires.check_forwarded(&bounced, &request, Wire::Server, &forwarded);
+        assert_eq!(bounced.header, seen.header);
 
         let too_long = Header { segment_size: gso.segment_size + 1, ..gso };
         assert_eq!(wires.play_one(Wire::Client, too_long, &request.frame()).wire, Wire::Engine);
