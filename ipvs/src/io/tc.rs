@@ -14,6 +14,10 @@
 //!
 //! Frames to other hosts, which an interface sees that listens to everything, are never taken.
 //!
+//! *Without an engine:* attachments by tcx are gone with its process, and the host sees everything itself. If they and the
+//! [`Maps`] were pinned, known flows are forwarded as before; what is for the engine is lost until the next one has
+//! opened them, made a TAP, and replaced the programs by such as know it.
+//!
 //! [`Selector`]: super::selector::Selector
 //! [`Mode::Engine`]: super::flow::Mode::Engine
 

@@ -176,6 +176,27 @@ fn direct_routing_changes_the_way_alone() {
 }
 
 #[test]
+fn a_neighbour_that_changes_is_one_write() {
+    if !may_run() {
+        return;
+    }
+    let mut wires = Wires::new();
+    let requests = [tcp(CLIENT, SERVICE), udp(CLIENT, SERVICE), udp(CLIENT_6, SERVICE_6)];
+    for request in &requests {
+        wires.director.maps.flows.set(&request.key(), &Flow::direct(&request.key(), TO_SERVER)).unwrap();
+        wires.expect_forwarded(request, Wire::Client, Wire::Server, &request.key());
+    }
+    wires.to_server = NextHop { destination: [2, 1, 0, 0, 0, 0xff], ..wires.to_server };
+    wires.director.maps.next_hops.set(TO_SERVER, Some(&wires.to_server)).unwrap();
+    assert_eq!(wires.director.maps.next_hops.get(TO_SERVER).unwrap(), Some(wires.to_server));
+    for request in &requests {
+        wires.expect_forwarded(request, Wire::Client, Wire::Server, &request.key());
+    }
+    wires.director.maps.next_hops.set(TO_SERVER, None).unwrap();
+    wires.expect_engine("no next hop any more", &requests[0].frame());
+}
+
+#[test]
 fn a_miss_is_installed_and_bounces() {
     if !may_run() {
         return;
