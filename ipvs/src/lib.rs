@@ -16,6 +16,7 @@ mod plane;
 mod real_server;
 mod refusal;
 mod scheduler;
+pub mod sync;
 mod table;
 mod virtual_service;
 
