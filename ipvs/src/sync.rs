@@ -2,7 +2,8 @@
 //! failover does not reset them. `ip_vs_sync.c` has made it what it is; there is no other specification.
 //!
 //! Versions 0 and 1, both families, as values without I/O. [`Records`] reads a datagram: what the kernel's backup takes,
-//! it takes, and what the kernel drops is a [`Discard`] with its cause. A [`Message`] is written from [`SyncRecord`]s.
+//! it takes, and what the kernel drops is a [`Discard`] with its cause. A [`Message`] is written from [`SyncRecord`]s, and a
+//! [`Batch`] says when it leaves.
 //!
 //! A message of version 1, all numbers in network order:
 //!
@@ -44,6 +45,7 @@
 //! entries, templates without a client port, and templates in a state that no template has are refused. Where a kernel
 //! was built with AH and ESP, it takes records of those protocols, too; they never match a packet, and nobody sends them.
 
+mod batch;
 mod decode;
 mod discard;
 mod message;
@@ -52,6 +54,7 @@ mod record;
 mod tests;
 mod wire;
 
+pub use batch::Batch;
 pub use decode::Records;
 pub use discard::{Discard, DiscardCounters, EngineName, Extent};
 pub use message::{Message, NotPushed};
