@@ -2,8 +2,8 @@
 //! failover does not reset them. `ip_vs_sync.c` has made it what it is; there is no other specification.
 //!
 //! Versions 0 and 1, both families, as values without I/O. [`Records`] reads a datagram: what the kernel's backup takes,
-//! it takes, and what the kernel drops is a [`Discard`] with its cause. A [`Message`] is written from [`SyncRecord`]s, and a
-//! [`Batch`] says when it leaves.
+//! it takes, and what the kernel drops is a [`Discard`] with its cause. A [`Message`] is written from [`SyncRecord`]s, a
+//! [`Batch`] says when it leaves, and [`SendRules`] say which entries are told of, and when.
 //!
 //! A message of version 1, all numbers in network order:
 //!
@@ -48,6 +48,7 @@
 mod batch;
 mod decode;
 mod discard;
+mod due;
 mod message;
 mod record;
 #[cfg(test)]
@@ -57,6 +58,7 @@ mod wire;
 pub use batch::Batch;
 pub use decode::Records;
 pub use discard::{Discard, DiscardCounters, EngineName, Extent};
+pub use due::{Candidate, Occasion, PersistMode, Progress, SendRules, Threshold};
 pub use message::{Message, NotPushed};
 pub use record::{
     CallId, Connection, ConnectionState, Endpoint, Ends, Method, RecordFlags, SequenceShift, Subject,
