@@ -4,5 +4,6 @@ mod hooks;
 mod module;
 mod refusals;
 mod sync;
+mod sync_protocol;
 mod table;
 mod without_ipv6;

@@ -15,6 +15,11 @@ fn cases_hold_in_a_kernel_with_ipvs() {
 }
 
 #[test]
+fn sync_datagrams_are_taken_as_by_a_kernel_that_has_no_other_connections() {
+    machine::run_cases(&["cases::sync_protocol::backup::"], "");
+}
+
+#[test]
 fn cases_without_ipv6_or_with_a_module_that_goes_hold_in_a_kernel_of_their_own() {
     machine::run_cases(&["cases::without_ipv6::", "cases::module::"], "ipv6.disable=1");
 }
@@ -23,6 +28,12 @@ fn cases_without_ipv6_or_with_a_module_that_goes_hold_in_a_kernel_of_their_own()
 #[ignore = "prints golden messages anew"]
 fn record_golden_messages() {
     machine::run_cases(&["cases::golden::record"], "");
+}
+
+#[test]
+#[ignore = "prints golden datagrams anew"]
+fn record_golden_datagrams() {
+    machine::run_cases(&["cases::sync_protocol::golden::"], "");
 }
 
 #[test]

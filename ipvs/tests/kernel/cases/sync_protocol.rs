@@ -1,0 +1,8 @@
+//! What the kernel's sync daemons say and take.
+
+mod backup;
+mod golden;
+mod network;
+
+/// The sync id of all daemons.
+const ID: u8 = 171;
