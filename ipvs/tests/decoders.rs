@@ -5,15 +5,31 @@
 mod assembler;
 #[path = "decoders/ipvs.rs"]
 mod ipvs;
+#[path = "decoders/sync.rs"]
+mod sync;
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::{any, proptest};
 
-/// How many inputs the corpus has.
-fn check_corpus(name: &str, check: impl Fn(&[u8])) -> usize {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+#[test]
+fn corpus_of_kernel_messages_is_refused_or_means_the_same_when_written() {
+    replay("ipvs", ipvs::check);
+}
+
+#[test]
+fn corpus_of_programs_is_refused_or_assembled() {
+    replay("assembler", assembler::check);
+}
+
+#[test]
+fn corpus_of_sync_datagrams_is_discarded_for_a_cause_or_means_the_same_when_written() {
+    replay("sync", sync::check);
+}
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let mut inputs = 0;
     for entry in fs::read_dir(corpus).unwrap() {
         let input = fs::read(entry.unwrap().path()).unwrap();
@@ -28,17 +44,6 @@ fn check_corpus(name: &str, check: impl Fn(&[u8])) -> usize {
             }
         }
     }
-    inputs
-}
-
-#[test]
-fn corpus_of_kernel_messages_is_refused_or_means_the_same_when_written() {
-    assert!(check_corpus("ipvs", ipvs::check) > 0, "the corpus is there");
-    proptest!(|(bytes in proptest::collection::vec(any::<u8>(), 0..200))| ipvs::check(&bytes));
-}
-
-#[test]
-fn corpus_of_programs_is_refused_or_assembled() {
-    assert!(check_corpus("assembler", assembler::check) > 0, "the corpus is there");
-    proptest!(|(bytes in proptest::collection::vec(any::<u8>(), 0..400))| assembler::check(&bytes));
+    assert!(inputs > 0, "the corpus is there");
+    proptest!(|(bytes in proptest::collection::vec(any::<u8>(), 0..400))| check(&bytes));
 }
