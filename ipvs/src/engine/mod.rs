@@ -9,3 +9,4 @@ pub mod checksum;
 pub mod packet;
 pub mod scheduler;
 pub mod state;
+pub mod wheel;
