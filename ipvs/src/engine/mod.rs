@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod checksum;
+pub mod index;
 pub mod packet;
 pub mod scheduler;
 pub mod state;
