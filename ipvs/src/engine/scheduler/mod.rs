@@ -115,14 +115,7 @@ impl Scheduling {
     pub fn added(&mut self, pool: Pool<'_>) {
         match &mut self.state {
             State::Rr(state) => state.added(),
-            State::Wrr(state) => state.changed(pool),
-            State::Lblc(state) => state.changed(pool),
-            State::Lblcr(state) => state.changed(pool),
-            State::Dh(state) => state.changed(pool),
-            State::Sh(state) => state.changed(pool),
-            State::Mh(state) => state.changed(pool),
-            State::Wdh(state) | State::Wsh(state) => state.changed(pool),
-            State::Lc | State::Wlc | State::Sed | State::Nq | State::Fo | State::Ovf | State::Twos(_) => {}
+            _ => self.other_servers(pool),
         }
     }
 
@@ -130,6 +123,13 @@ impl Scheduling {
     pub fn removed(&mut self, pool: Pool<'_>, position: usize) {
         match &mut self.state {
             State::Rr(state) => state.removed(position),
+            _ => self.other_servers(pool),
+        }
+    }
+
+    /// Other servers than before, whichever they are.
+    fn other_servers(&mut self, pool: Pool<'_>) {
+        match &mut self.state {
             State::Wrr(state) => state.changed(pool),
             State::Lblc(state) => state.changed(pool),
             State::Lblcr(state) => state.changed(pool),
@@ -137,7 +137,14 @@ impl Scheduling {
             State::Sh(state) => state.changed(pool),
             State::Mh(state) => state.changed(pool),
             State::Wdh(state) | State::Wsh(state) => state.changed(pool),
-            State::Lc | State::Wlc | State::Sed | State::Nq | State::Fo | State::Ovf | State::Twos(_) => {}
+            State::Rr(_)
+            | State::Lc
+            | State::Wlc
+            | State::Sed
+            | State::Nq
+            | State::Fo
+            | State::Ovf
+            | State::Twos(_) => {}
         }
     }
 
