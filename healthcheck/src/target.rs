@@ -204,7 +204,9 @@ pub(crate) fn connect_failure(step: Step, error: &io::Error) -> Failure {
             | libc::ENFILE
             | libc::ENOBUFS
             | libc::ENOMEM
-            | libc::ENODEV,
+            | libc::ENODEV
+            // Too many sockets are watched (`fs.epoll.max_user_watches`).
+            | libc::ENOSPC,
         ) => Failure::Here(Trouble::Socket(Cause::of(error))),
         // The kernel's own patience with an unanswered SYN ended before ours.
         Some(libc::ETIMEDOUT) => Reason::Unreachable(Cause::of(error)).into(),
@@ -253,7 +255,9 @@ mod tests {
     #[test]
     fn what_this_host_has_run_out_of_is_not_held_against_the_server() {
         let of = |code| connect_failure(Step::Connect, &io::Error::from_raw_os_error(code));
-        for code in [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::ENOMEM] {
+        for code in
+            [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::ENOMEM, libc::ENOSPC]
+        {
             assert!(matches!(of(code), Failure::Here(Trouble::Socket(_))), "{code}");
         }
         assert!(matches!(of(libc::ECONNREFUSED), Failure::Server(Reason::Refused)));
