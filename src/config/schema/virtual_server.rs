@@ -20,10 +20,9 @@ pub(super) static SSL: Block = Block::words(
 );
 static REAL_SERVER: Block = Block::words("real_server", Title::Server, &[SERVER, RETRIES, CHECKERS]);
 
-const ALGORITHMS: &[&str] = &[
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos", "wdh",
-    "wsh",
-];
+/// Those of the kernel. Only an engine of our own will have `wdh` and `wsh`.
+const ALGORITHMS: &[&str] =
+    &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"];
 
 const SERVICE: &[Keyword] = &[
     on("ip_family", Choice(&["inet", "inet6"])),

@@ -121,7 +121,6 @@ fn schedulers_flags_and_persistence_are_those_written() {
         ("lb_algo sh\nsh-port", flags(false, true, false)),
         ("lb_algo sh\nsh-fallback", flags(true, false, false)),
         ("lb_algo mh\nmh-port\nmh-fallback", flags(true, true, false)),
-        ("lvs_sched wsh\nsh-port\nsh-fallback", flags(true, true, false)),
         ("lb_algo rr\nflag-1\nflag-3", flags(true, false, true)),
     ] {
         let text = service(lines).replace("lb_algo rr\nlb_kind", "lb_kind");
