@@ -33,6 +33,8 @@ const AT_ONCE: usize = 64;
 /// Attempts that come due within this time begin together, and mostly end together: with thousands of checks a second,
 /// waking for each of them would cost as much as making them. A check that is alone begins on time.
 const TOGETHER: Duration = Duration::from_millis(10);
+/// Attempts that begin within that time at most: after a stall all checks are due, and each that is under way takes memory.
+const CROWD: usize = 256;
 
 /// What the driver is told about checks.
 pub enum Command {
@@ -142,6 +144,8 @@ pub struct Driver {
     connector: Option<Arc<Connector>>,
     /// The next attempts begin no sooner.
     next_start: Instant,
+    /// Attempts that began since then.
+    together: usize,
     begun: u64,
     lateness: Lateness,
 }
@@ -168,6 +172,7 @@ pub fn driver(settings: DriverSettings) -> (Checks, Reports, Driver) {
         handles: HashMap::new(),
         connector: None,
         next_start: now(),
+        together: 0,
         begun: 0,
         lateness: Lateness::default(),
     };
@@ -214,17 +219,24 @@ impl Driver {
         if now < self.next_start {
             return 0;
         }
-        for begun in 0..AT_ONCE {
+        let mut begun = 0;
+        while begun < AT_ONCE {
             let attempt = self.room().then(|| self.roster.poll_attempt(now)).flatten();
-            let Some(attempt) = attempt else {
-                if begun > 0 {
-                    self.next_start = now + TOGETHER;
+            if let Some(attempt) = attempt {
+                self.begin(attempt, now);
+                begun += 1;
+                self.together += 1;
+                if self.together < CROWD {
+                    continue;
                 }
-                return begun;
-            };
-            self.begin(attempt, now);
+            }
+            if self.together > 0 {
+                self.next_start = now + TOGETHER;
+                self.together = 0;
+            }
+            break;
         }
-        AT_ONCE
+        begun
     }
 
     fn begin(&mut self, Attempt { key, settings, part, due, listens }: Attempt, started: Instant) {

@@ -214,3 +214,19 @@ async fn attempts_due_within_moments_begin_together_and_a_lone_one_in_time() {
     assert!(server.most.load(Ordering::SeqCst) >= 10);
     assert!(checks.snapshot().await.unwrap().lateness.max() <= TOGETHER + SEC / 500);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_the_checks_that_are_due_come_in_portions() {
+    let server = Arc::new(Server { takes: SEC / 1_000, ..Server::default() });
+    let (checks, _reports) = start(10_000);
+    for id in 0..2_000 {
+        add(&checks, id, check(&id.to_string(), &server)).await;
+    }
+    tokio::time::sleep(SEC * 10).await;
+    let runs = server.runs.load(Ordering::SeqCst);
+    // Nobody is polled meanwhile.
+    tokio::time::advance(SEC * 5).await;
+    tokio::time::sleep(SEC / 2).await;
+    assert!(server.runs.load(Ordering::SeqCst) - runs >= 2_000, "all of them were due");
+    assert_eq!(server.most.load(Ordering::SeqCst), CROWD);
+}

@@ -28,7 +28,7 @@ use super::edit::Edits;
 use super::finding::{Code, Finding, Findings, Severity};
 use super::plan::{self, GarpGroup, Plan, Static, User};
 use super::schema::Entries;
-use super::settings::{Located, Settings, Text, VirtualServer, Words};
+use super::settings::{Located, ReadError, Settings, Text, Words, WrittenServer};
 use super::{LoadOptions, value};
 use crate::control::detour;
 use crate::control::probe::Patterns;
@@ -71,9 +71,9 @@ enum ScriptUser {
 }
 
 /// Builds the plan, and the edits that make the text say what it does. It holds only when no finding is an error.
-pub(super) fn plan<E: std::error::Error>(
+pub(super) fn plan<'t>(
     settings: &Settings,
-    services: impl Iterator<Item = Result<VirtualServer, E>>,
+    services: impl Iterator<Item = Result<WrittenServer<'t>, ReadError>>,
     options: &LoadOptions<'_>,
     findings: &mut Findings,
 ) -> (Plan, Edits) {
@@ -106,10 +106,10 @@ pub(super) fn plan<E: std::error::Error>(
 }
 
 impl Build<'_> {
-    fn plan<E: std::error::Error>(
+    fn plan<'t>(
         &mut self,
         settings: &Settings,
-        services: impl Iterator<Item = Result<VirtualServer, E>>,
+        services: impl Iterator<Item = Result<WrittenServer<'t>, ReadError>>,
     ) -> Plan {
         let global = self.global(settings);
         let scripts = self.scripts(&settings.vrrp_script);

@@ -17,7 +17,7 @@ use super::service_group::{Member, Range};
 use super::tracking::count;
 use crate::config::finding::{Code, Finding};
 use crate::config::plan;
-use crate::config::settings::{self, Located, Settings, Text, Words};
+use crate::config::settings::{self, Located, ReadError, RealServers, Settings, Text, Words, WrittenServer};
 use crate::config::value;
 use crate::control;
 
@@ -79,10 +79,10 @@ impl Affinity {
 }
 
 impl Build<'_> {
-    pub(super) fn services<E: std::error::Error>(
+    pub(super) fn services<'t>(
         &mut self,
         settings: &Settings,
-        written: impl Iterator<Item = Result<settings::VirtualServer, E>>,
+        written: impl Iterator<Item = Result<WrittenServer<'t>, ReadError>>,
     ) -> Vec<plan::VirtualServer> {
         let groups: HashMap<&str, Vec<Member>> = settings
             .virtual_server_group
@@ -93,26 +93,31 @@ impl Build<'_> {
         let mut services = Vec::new();
         for server in written {
             match server {
-                Ok(vs) => services.extend(self.virtual_server(&vs, &groups, settings, &mut taken)),
-                Err(e) => self.findings.push(Finding::error(Code::BadValue, None, e.to_string())),
+                Ok(written) => services.extend(self.virtual_server(&written, &groups, settings, &mut taken)),
+                Err(e) => self.misread(&e),
             }
         }
         services
     }
 
+    fn misread(&mut self, error: &ReadError) {
+        self.findings.push(Finding::error(Code::BadValue, None, error.to_string()));
+    }
+
     fn virtual_server(
         &mut self,
-        vs: &settings::VirtualServer,
+        written: &WrittenServer<'_>,
         groups: &HashMap<&str, Vec<Member>>,
         settings: &Settings,
         taken: &mut Taken,
     ) -> Option<plan::VirtualServer> {
+        let vs = &written.settings;
         let title = vs.service.first()?;
         let g = &settings.global_defs;
         let forwarding = self.forwarding_of(vs.lb_kind.as_ref(), vs.lvs_method.as_ref());
         let forwarding = forwarding.unwrap_or(Forwarding::Masquerade);
         let protocol = protocol(vs.protocol.as_ref());
-        let addressed = self.addressed(vs, groups, protocol, forwarding, taken)?;
+        let addressed = self.addressed(written, groups, protocol, forwarding, taken)?;
         let (scheduler, flags) = self.scheduler(vs);
         let affinity = self.affinity(vs, &addressed);
         let one_packet = self.one_packet(vs, protocol, addressed.ports);
@@ -128,7 +133,7 @@ impl Build<'_> {
             })
             .collect();
         let families: Vec<Family> = families(&addressed.ids);
-        let (servers, beside) = self.real_servers(vs, settings, forwarding, &addressed, &families)?;
+        let (servers, beside) = self.real_servers(written, settings, forwarding, &addressed, &families)?;
         let (quorum, hysteresis) = self.quorum(vs, &servers);
         let sorry = self.sorry(vs, forwarding, &addressed, &families);
         let ha_suspend = vs.ha_suspend.filter(|word| {
@@ -170,12 +175,13 @@ impl Build<'_> {
     /// `None` after a finding that says why nobody is served.
     fn addressed(
         &mut self,
-        vs: &settings::VirtualServer,
+        written: &WrittenServer<'_>,
         groups: &HashMap<&str, Vec<Member>>,
         protocol: Protocol,
         forwarding: Forwarding,
         taken: &mut Taken,
     ) -> Option<Addressed> {
+        let WrittenServer { settings: vs, real_servers } = written;
         let (first, more) = vs.service.split_first()?;
         let said = vs.ip_family.as_ref().map(|w| if &*w.value == "inet6" { Family::V6 } else { Family::V4 });
         let number = |word: Option<&Text>| word.and_then(|w| w.value.parse::<u32>().ok()).unwrap_or(0);
@@ -205,7 +211,8 @@ impl Build<'_> {
         {
             self.without_effect(word, "`ip_family` is for services by mark");
         }
-        let family = said.or(written).or_else(|| family_of_servers(vs, forwarding)).unwrap_or(Family::V4);
+        let family =
+            said.or(written).or_else(|| family_of_servers(*real_servers, forwarding)).unwrap_or(Family::V4);
         let mut ids = Vec::new();
         let mut twice = 0_usize;
         for id in members.iter().flat_map(|member| member.ids(protocol, family)) {
@@ -401,17 +408,26 @@ impl Build<'_> {
     /// The servers, and what is beside each; `None` when there is none.
     fn real_servers(
         &mut self,
-        vs: &settings::VirtualServer,
+        written: &WrittenServer<'_>,
         settings: &Settings,
         forwarding: Forwarding,
         addressed: &Addressed,
         families: &[Family],
     ) -> Option<(Vec<control::Server>, Vec<plan::RealServer>)> {
-        let mut servers: Vec<control::Server> = Vec::with_capacity(vs.real_server.len());
-        let mut beside = Vec::with_capacity(vs.real_server.len());
+        let WrittenServer { settings: vs, real_servers } = written;
+        let number = real_servers.iter().count();
+        let mut servers: Vec<control::Server> = Vec::with_capacity(number);
+        let mut beside = Vec::with_capacity(number);
         let mut known = BTreeSet::new();
-        for rs in &vs.real_server {
-            let Some((server, place)) = self.real_server(rs, vs, forwarding, addressed, families) else {
+        for rs in real_servers.iter() {
+            let rs = match rs {
+                Ok(rs) => rs,
+                Err(error) => {
+                    self.misread(&error);
+                    continue;
+                }
+            };
+            let Some((server, place)) = self.real_server(&rs, vs, forwarding, addressed, families) else {
                 continue;
             };
             if !known.insert(server.id) {
@@ -431,7 +447,7 @@ impl Build<'_> {
                 by_way_of_service: !matches!(addressed.ports, Ports::Mark)
                     && server.forwarding != Forwarding::Masquerade,
             };
-            let checks = self.checks(rs, &outer);
+            let checks = self.checks(&rs, &outer);
             let g = &settings.global_defs;
             beside.push(plan::RealServer {
                 notify_up: self.command_if(rs.notify_up.as_ref()),
@@ -444,7 +460,7 @@ impl Build<'_> {
             servers.push(control::Server { alpha, ..server });
         }
         if servers.is_empty() {
-            if !vs.real_server.is_empty() {
+            if number != 0 {
                 let message = "no usable real server";
                 self.doubt(Code::MissingSetting, span_of(&vs.service), message, "the service is not offered");
             }
@@ -624,12 +640,13 @@ fn common_port(members: &[Member]) -> Option<u16> {
 }
 
 /// A mark says nothing of a family: that of its servers, as far as they are not tunnelled to.
-fn family_of_servers(vs: &settings::VirtualServer, forwarding: Forwarding) -> Option<Family> {
+fn family_of_servers(real_servers: RealServers<'_>, forwarding: Forwarding) -> Option<Family> {
     let tunnelled = |rs: &settings::RealServer| {
         let written = [&rs.lvs_method, &rs.lb_kind].into_iter().flatten().filter_map(|words| words.first());
         let own = written.max_by_key(|word| word.at);
         own.map_or(matches!(forwarding, Forwarding::Tunnel(_)), |word| &*word.value == "TUN")
     };
-    let address = |rs: &settings::RealServer| rs.server.first()?.value.parse().ok();
-    vs.real_server.iter().filter(|rs| !tunnelled(rs)).find_map(address).map(Family::of)
+    let address = |rs: &settings::RealServer| -> Option<IpAddr> { rs.server.first()?.value.parse().ok() };
+    let mut read = real_servers.iter().filter_map(Result::ok).filter(|rs| !tunnelled(rs));
+    read.find_map(|rs| address(&rs)).map(Family::of)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub(crate) use self::located::Located;
-pub(crate) use self::read::{read, virtual_servers};
+pub(crate) use self::read::{ReadError, RealServers, WrittenServer, read, virtual_servers};
 pub(crate) use self::service::{Check, Pace, Page, RealServer, ServiceGroup, Ssl, VirtualServer};
 
 pub(crate) type Text = Located<Arc<str>>;

@@ -11,13 +11,16 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::located::LOCATED;
-use super::{Settings, VirtualServer};
+use super::{RealServer, Settings, VirtualServer};
 use crate::config::reader::script_words;
 use crate::config::schema::{Block, Content, Form, Keyword, ROOT, Support, Title, today};
 use crate::config::source::{Sources, Span, Word};
 use crate::config::toml::ENTRIES;
 use crate::config::tree::{NodeId, Tree, WordId};
 use crate::config::value::{self, NumberError};
+
+/// The schema and the settings disagree.
+pub(crate) use serde::de::value::Error as ReadError;
 
 /// Reads the settings, those of virtual servers excepted.
 ///
@@ -29,7 +32,8 @@ pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
     Settings::deserialize(Item::Block(BlockItem { input, block: &ROOT, heads: None }))
 }
 
-/// Reads virtual servers one by one: all of them at once would take many times the memory of the file.
+/// Reads virtual servers one by one: all of them at once would take many times the memory of the file, and leave holes in
+/// the memory of what is made of them.
 ///
 /// # Errors
 ///
@@ -37,19 +41,44 @@ pub(crate) fn read(tree: &Tree, sources: &Sources) -> Result<Settings, Error> {
 pub(crate) fn virtual_servers<'t>(
     tree: &'t Tree,
     sources: &'t Sources,
-) -> impl Iterator<Item = Result<VirtualServer, Error>> + 't {
+) -> impl Iterator<Item = Result<WrittenServer<'t>, Error>> + 't {
     let input = Input { tree, sources };
-    tree.roots().filter(|id| is_virtual_server(tree, *id)).filter_map(move |id| {
-        let node = tree.node(id);
-        let Some(Keyword { form: Form::Block(block), .. }) = node.keyword.filter(|_| !node.ignored) else {
-            return None;
-        };
-        Some(VirtualServer::deserialize(Item::block_of(input, block, Nodes::one(id))))
+    input.blocks(tree.roots(), VIRTUAL_SERVER).map(move |(id, block)| {
+        let settings = VirtualServer::deserialize(Item::block_of(input, block, Nodes::one(id)))?;
+        Ok(WrittenServer { settings, real_servers: RealServers { input, of: id } })
     })
 }
 
-fn is_virtual_server(tree: &Tree, id: NodeId) -> bool {
-    tree.node(id).keyword.is_some_and(|keyword| keyword.name == "virtual_server")
+/// A virtual server as it is written.
+pub(crate) struct WrittenServer<'t> {
+    pub(crate) settings: VirtualServer,
+    pub(crate) real_servers: RealServers<'t>,
+}
+
+/// The real servers of one virtual server, read one by one for the same reason.
+#[derive(Clone, Copy)]
+pub(crate) struct RealServers<'t> {
+    input: Input<'t>,
+    of: NodeId,
+}
+
+impl<'t> RealServers<'t> {
+    /// # Errors
+    ///
+    /// As [`read`].
+    pub(crate) fn iter(self) -> impl Iterator<Item = Result<RealServer, Error>> + 't {
+        let Self { input, of } = self;
+        input
+            .blocks(input.tree.children(of), REAL_SERVER)
+            .map(move |(id, block)| RealServer::deserialize(Item::block_of(input, block, Nodes::one(id))))
+    }
+}
+
+const VIRTUAL_SERVER: &str = "virtual_server";
+const REAL_SERVER: &str = "real_server";
+
+fn is_read_by_itself(tree: &Tree, id: NodeId) -> bool {
+    tree.node(id).keyword.is_some_and(|keyword| [VIRTUAL_SERVER, REAL_SERVER].contains(&keyword.name))
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +88,25 @@ struct Input<'t> {
 }
 
 impl<'t> Input<'t> {
+    /// Blocks of this name among `nodes`.
+    fn blocks(
+        self,
+        nodes: impl Iterator<Item = NodeId> + 't,
+        name: &'static str,
+    ) -> impl Iterator<Item = (NodeId, &'static Block)> + 't {
+        nodes.filter_map(move |id| {
+            let node = self.tree.node(id);
+            match node.keyword {
+                Some(Keyword { name: its, form: Form::Block(block), .. })
+                    if *its == name && !node.ignored =>
+                {
+                    Some((id, *block))
+                }
+                _ => None,
+            }
+        })
+    }
+
     fn word(self, (at, word): (WordId, Word), form: Form) -> Item<'t> {
         let text = Cow::Borrowed(self.sources.text(word));
         Item::Word { text, span: self.sources.span(word), at, form }
@@ -381,9 +429,10 @@ impl<'t> Fields<'t> {
                 fields.push((ENTRIES, FieldValue::Item(Item::List(input.entries(id, block.content)))));
             }
         }
-        let mut add = |id: NodeId| {
+        let add = |id: NodeId| {
             let node = input.tree.node(id);
-            let Some(keyword) = node.keyword.filter(|k| !node.ignored && k.support == Support::On) else {
+            let read = !node.ignored && !is_read_by_itself(input.tree, id);
+            let Some(keyword) = node.keyword.filter(|k| read && k.support == Support::On) else {
                 return;
             };
             // Old spellings are read as the new ones.
@@ -400,7 +449,7 @@ impl<'t> Fields<'t> {
         };
         match heads {
             Some(heads) => heads.iter().flat_map(|id| input.tree.children(id)).for_each(add),
-            None => input.tree.roots().filter(|id| !is_virtual_server(input.tree, *id)).for_each(&mut add),
+            None => input.tree.roots().for_each(add),
         }
         Self { fields: fields.into_iter(), value: None }
     }

@@ -52,7 +52,7 @@ impl Pace {
     }
 }
 
-/// `virtual_server`.
+/// `virtual_server`, without its real servers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VirtualServer {
@@ -104,7 +104,6 @@ pub(crate) struct VirtualServer {
     pub(crate) delay_loop: Option<Seconds>,
     pub(crate) panic_threshold: Option<i64>,
     pub(crate) drain_deadline: Option<Seconds>,
-    pub(crate) real_server: Vec<RealServer>,
 }
 
 impl VirtualServer {
