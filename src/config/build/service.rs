@@ -415,7 +415,7 @@ impl Build<'_> {
         families: &[Family],
     ) -> Option<(Vec<control::Server>, Vec<plan::RealServer>)> {
         let WrittenServer { settings: vs, real_servers } = written;
-        let number = real_servers.iter().count();
+        let number = real_servers.count();
         let mut servers: Vec<control::Server> = Vec::with_capacity(number);
         let mut beside = Vec::with_capacity(number);
         let mut known = BTreeSet::new();

@@ -67,10 +67,17 @@ impl<'t> RealServers<'t> {
     ///
     /// As [`read`].
     pub(crate) fn iter(self) -> impl Iterator<Item = Result<RealServer, Error>> + 't {
-        let Self { input, of } = self;
-        input
-            .blocks(input.tree.children(of), REAL_SERVER)
+        let input = self.input;
+        self.blocks()
             .map(move |(id, block)| RealServer::deserialize(Item::block_of(input, block, Nodes::one(id))))
+    }
+
+    pub(crate) fn count(self) -> usize {
+        self.blocks().count()
+    }
+
+    fn blocks(self) -> impl Iterator<Item = (NodeId, &'static Block)> + 't {
+        self.input.blocks(self.input.tree.children(self.of), REAL_SERVER)
     }
 }
 
