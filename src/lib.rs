@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod api;
+mod aside;
 pub mod child;
 pub mod cli;
 pub mod config;

@@ -50,6 +50,19 @@ impl Site {
         site
     }
 
+    /// As large as one can become.
+    pub(super) fn largest(random: &mut Rng) -> Self {
+        let mut site = Self { services: Vec::new() };
+        while site.services.len() < MOST_SERVICES {
+            site.add_service(random);
+        }
+        for service in &mut site.services {
+            service.servers = std::iter::repeat_with(|| Server::random(random)).take(MOST_SERVERS).collect();
+            service.tidy();
+        }
+        site
+    }
+
     pub(super) fn services(&self) -> usize {
         self.services.len()
     }
@@ -90,8 +103,7 @@ impl Site {
                 }
             }
         }
-        service.servers.sort_by_key(|server| server.number);
-        service.servers.dedup_by_key(|server| server.number);
+        service.tidy();
     }
 
     fn add_service(&mut self, random: &mut Rng) {
@@ -108,8 +120,7 @@ impl Site {
             persistent: random.bool(),
             servers,
         };
-        service.servers.sort_by_key(|server| server.number);
-        service.servers.dedup_by_key(|server| server.number);
+        service.tidy();
         self.services.push(service);
     }
 
@@ -123,6 +134,12 @@ impl Site {
 }
 
 impl Service {
+    /// Each server once.
+    fn tidy(&mut self) {
+        self.servers.sort_by_key(|server| server.number);
+        self.servers.dedup_by_key(|server| server.number);
+    }
+
     fn write(&self, text: &mut String) {
         let Self { number, scheduler, quorum, .. } = self;
         let [high, low] = number.to_be_bytes();

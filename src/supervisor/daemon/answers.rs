@@ -10,6 +10,7 @@ use super::reloading::first_error;
 use super::status::with_services;
 use crate::api::server::Call;
 use crate::api::{Reply, Request};
+use crate::aside;
 use crate::config::Loaded;
 use crate::supervisor::{self, calls, operator, readings};
 
@@ -79,7 +80,7 @@ impl Daemon {
             return;
         };
         let args = self.args.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = aside::begin("reading", move || {
             let loaded = supervisor::load(&file, &args);
             // Held by the thread, which may hang: then nobody begins another one.
             drop(turn);
