@@ -28,5 +28,5 @@ pub use refusal::{Reason, Refusal};
 pub use scheduler::{Scheduler, SchedulerFlags, UnknownScheduler};
 pub use table::{Change, Entry, Table};
 pub use virtual_service::{
-    Family, FwMark, Persistence, PersistenceEngine, Protocol, ServiceId, VirtualService,
+    Family, FwMark, LocalAddresses, Persistence, PersistenceEngine, Protocol, ServiceId, VirtualService,
 };

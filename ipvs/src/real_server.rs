@@ -113,10 +113,14 @@ pub enum Forwarding {
     Local,
     /// Past IPVS to the original destination (transparent caches).
     Bypass,
+    /// NAT of both ends: the server sees one of the service's [`LocalAddresses`](crate::LocalAddresses) as the client,
+    /// and answers come back from wherever it is. Of Buoy's own engine.
+    #[serde(rename = "fullnat")]
+    FullNat,
 }
 
 impl Forwarding {
-    /// The word of `ipvsadm -Ln`.
+    /// The word of `ipvsadm -Ln`; that of LVS-FNAT's for what only it and the engine have.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Masquerade => "Masq",
@@ -124,6 +128,7 @@ impl Forwarding {
             Self::Tunnel(_) => "Tunnel",
             Self::Local => "Local",
             Self::Bypass => "Bypass",
+            Self::FullNat => "FullNat",
         }
     }
 }

@@ -34,8 +34,22 @@ pub enum Reason {
         instead = .0.nearest_in_kernel()
     )]
     EngineOnly(Scheduler),
+    #[error(
+        "only Buoy's own engine has the forwarding method `fullnat`: use `masquerade`, or have the engine forward"
+    )]
+    FullNat,
+    #[error(
+        "only Buoy's own engine has local addresses, for the forwarding method `fullnat`: leave them out, or have the \
+         engine forward"
+    )]
+    LocalAddresses,
     #[error("no persistence engine `{name}` in this kernel: module ip_vs_pe_{name} is missing", name = .0.name())]
     NoEngine(PersistenceEngine),
+    #[error(
+        "Buoy's own engine has no persistence engine `{name}`: leave it out, or have the kernel forward",
+        name = .0.name()
+    )]
+    KernelOnly(PersistenceEngine),
     /// The kernel does not say which of the two.
     #[error(
         "no scheduler `{0}` or no persistence engine `{engine}` in this kernel: module ip_vs_{0} or \

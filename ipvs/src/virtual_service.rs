@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -146,6 +147,9 @@ pub struct VirtualService {
     pub persistence: Option<Persistence>,
     /// Every datagram is scheduled by itself and leaves no connection behind (UDP only).
     pub one_packet: bool,
+    /// For servers by [`Forwarding::FullNat`](crate::Forwarding::FullNat).
+    #[serde(default, skip_serializing_if = "LocalAddresses::is_empty")]
+    pub local_addresses: LocalAddresses,
 }
 
 impl VirtualService {
@@ -157,6 +161,7 @@ impl VirtualService {
             flags: SchedulerFlags::NONE,
             persistence: None,
             one_packet: false,
+            local_addresses: LocalAddresses::NONE,
         }
     }
 }
@@ -219,6 +224,44 @@ impl PersistenceEngine {
     }
 }
 
+/// Addresses of the director that stand for clients towards servers by full NAT, in the order in which they take turns;
+/// each once. A server is reached from those of its own family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<IpAddr>", into = "Vec<IpAddr>")]
+pub struct LocalAddresses(Option<Arc<[IpAddr]>>);
+
+impl LocalAddresses {
+    pub const NONE: Self = Self(None);
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn as_slice(&self) -> &[IpAddr] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl FromIterator<IpAddr> for LocalAddresses {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut known = BTreeSet::new();
+        let each_once: Vec<_> = addresses.into_iter().filter(|address| known.insert(*address)).collect();
+        Self((!each_once.is_empty()).then(|| each_once.into()))
+    }
+}
+
+impl From<Vec<IpAddr>> for LocalAddresses {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        addresses.into_iter().collect()
+    }
+}
+
+impl From<LocalAddresses> for Vec<IpAddr> {
+    fn from(addresses: LocalAddresses) -> Self {
+        addresses.as_slice().to_vec()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +278,17 @@ mod tests {
         let mark = FwMark::new(7).expect("not zero");
         assert_eq!(ServiceId::FwMark { family: Family::V4, mark }.to_string(), "FWM 7");
         assert_eq!(ServiceId::FwMark { family: Family::V6, mark }.to_string(), "FWM 7 IPv6");
+    }
+
+    #[test]
+    fn local_addresses_keep_their_order_and_are_there_once() {
+        let addresses: Vec<IpAddr> = ["10.0.0.9", "2001:db8::9", "10.0.0.8", "10.0.0.9"]
+            .map(|address| address.parse().expect("an address"))
+            .into();
+        let local: LocalAddresses = addresses.iter().copied().collect();
+        assert_eq!(local.as_slice(), &addresses[..3]);
+        assert_eq!(LocalAddresses::from_iter([]), LocalAddresses::NONE);
+        assert!(LocalAddresses::NONE.is_empty() && !local.is_empty());
     }
 
     #[test]

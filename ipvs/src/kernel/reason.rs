@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use crate::plane::SyncDaemon;
+use crate::real_server::Forwarding;
 use crate::refusal::Reason;
 use crate::scheduler::Scheduler;
 use crate::table::Change;
@@ -14,10 +15,15 @@ use crate::virtual_service::{Family, VirtualService};
 pub(crate) fn foreseen(change: &Change) -> Option<Reason> {
     change.objection().or_else(|| match change {
         Change::AddService(service) | Change::EditService(service) => {
-            let scheduler = service.scheduler?;
-            (scheduler.nearest_in_kernel() != scheduler).then_some(Reason::EngineOnly(scheduler))
+            let beyond = |scheduler: &Scheduler| scheduler.nearest_in_kernel() != *scheduler;
+            let local = || (!service.local_addresses.is_empty()).then_some(Reason::LocalAddresses);
+            service.scheduler.filter(beyond).map(Reason::EngineOnly).or_else(local)
         }
-        _ => None,
+        // It would keep the number of the method, and drop the packets.
+        Change::AddServer(_, server) | Change::EditServer(_, server) => {
+            (server.forwarding == Forwarding::FullNat).then_some(Reason::FullNat)
+        }
+        Change::RemoveService(_) | Change::RemoveServer(..) => None,
     })
 }
 

@@ -31,6 +31,8 @@ const IP_VS_CONN_F_LOCALNODE: u32 = 1;
 const IP_VS_CONN_F_TUNNEL: u32 = 2;
 const IP_VS_CONN_F_DROUTE: u32 = 3;
 const IP_VS_CONN_F_BYPASS: u32 = 4;
+/// Of LVS-FNAT. Linux has none, and is not told of it.
+const IP_VS_CONN_F_FULLNAT: u32 = 5;
 
 const IP_VS_CONN_F_TUNNEL_TYPE_IPIP: u8 = 0;
 const IP_VS_CONN_F_TUNNEL_TYPE_GUE: u8 = 1;
@@ -175,6 +177,7 @@ const fn method_of(forwarding: Forwarding) -> u32 {
         Forwarding::Tunnel(_) => IP_VS_CONN_F_TUNNEL,
         Forwarding::Direct => IP_VS_CONN_F_DROUTE,
         Forwarding::Bypass => IP_VS_CONN_F_BYPASS,
+        Forwarding::FullNat => IP_VS_CONN_F_FULLNAT,
     }
 }
 

@@ -11,7 +11,7 @@ use super::value::{Flags, Reader, Value};
 use crate::plane::{Counters, Foreign};
 use crate::scheduler::{Scheduler, SchedulerFlags};
 use crate::virtual_service::{
-    Family, FwMark, Persistence, PersistenceEngine, Protocol, ServiceId, VirtualService,
+    Family, FwMark, LocalAddresses, Persistence, PersistenceEngine, Protocol, ServiceId, VirtualService,
 };
 
 const IPVS_SVC_ATTR_AF: u16 = 1;
@@ -294,6 +294,7 @@ impl<'a> Raw<'a> {
             },
             persistence: has(IP_VS_SVC_F_PERSISTENT).then(|| self.persistence(id.family())).transpose()?,
             one_packet: has(IP_VS_SVC_F_ONEPACKET),
+            local_addresses: LocalAddresses::NONE,
         })
     }
 

@@ -8,7 +8,7 @@ use super::handle::{error_of, frames, message_of};
 use super::*;
 use crate::real_server::{Forwarding, RealServerId, Tunnel, TunnelChecksum, Weight};
 use crate::scheduler::{Scheduler, SchedulerFlags};
-use crate::virtual_service::{FwMark, Persistence, PersistenceEngine, Protocol};
+use crate::virtual_service::{FwMark, LocalAddresses, Persistence, PersistenceEngine, Protocol};
 
 const GOLDEN: &str = include_str!("../../tests/golden/messages.txt");
 
@@ -374,6 +374,7 @@ fn any_service() -> impl Strategy<Value = VirtualService> {
                 engine: PersistenceEngine::new(&engine),
             }),
             one_packet,
+            local_addresses: LocalAddresses::NONE,
         },
     )
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::real_server::{Forwarding, Weight};
-use crate::virtual_service::Protocol;
+use crate::virtual_service::{LocalAddresses, Protocol};
 
 const WEB: ServiceId = ServiceId::Address {
     protocol: Protocol::Tcp,
@@ -45,6 +45,29 @@ fn schedulers_of_the_engine_are_refused_with_what_to_use_instead() {
              the engine forward",
             "cannot add virtual service TCP 10.0.0.1:80: only Buoy's own engine has scheduler `wdh`: use `dh`, or have \
              the engine forward",
+        ]
+    );
+}
+
+#[test]
+fn full_nat_is_refused_with_what_to_use_instead() {
+    let mut plane = MemoryPlane::new();
+    let local_addresses = LocalAddresses::from_iter([[10, 0, 0, 9].into()]);
+    let service = VirtualService { local_addresses, ..VirtualService::new(WEB, Scheduler::Rr) };
+    let refusals = plane
+        .apply(&[
+            Change::AddService(service),
+            Change::AddService(VirtualService::new(WEB, Scheduler::Rr)),
+            Change::AddServer(WEB, RealServer { forwarding: Forwarding::FullNat, ..server() }),
+        ])
+        .unwrap();
+    assert_eq!(
+        refusals.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "cannot add virtual service TCP 10.0.0.1:80: only Buoy's own engine has local addresses, for the \
+             forwarding method `fullnat`: leave them out, or have the engine forward",
+            "cannot add real server 10.1.0.1:80 of TCP 10.0.0.1:80, weight 1: only Buoy's own engine has the \
+             forwarding method `fullnat`: use `masquerade`, or have the engine forward",
         ]
     );
 }

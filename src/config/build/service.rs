@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buoy_ipvs::{
-    Family, Forwarding, FwMark, Persistence, PersistenceEngine, Protocol, RealServer, RealServerId,
-    Scheduler, SchedulerFlags, ServiceId, Tunnel, TunnelChecksum, VirtualService, Weight,
+    Family, Forwarding, FwMark, LocalAddresses, Persistence, PersistenceEngine, Protocol, RealServer,
+    RealServerId, Scheduler, SchedulerFlags, ServiceId, Tunnel, TunnelChecksum, VirtualService, Weight,
 };
 
 use super::Build;
@@ -130,6 +130,7 @@ impl Build<'_> {
                 flags,
                 persistence: affinity.of(id),
                 one_packet,
+                local_addresses: LocalAddresses::NONE,
             })
             .collect();
         let families: Vec<Family> = families(&addressed.ids);

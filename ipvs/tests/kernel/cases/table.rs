@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use buoy_ipvs::{
-    Change, Family, Forwarding, Persistence, PersistenceEngine, Plane, Protocol, Scheduler, SchedulerFlags,
-    Table, Tunnel, TunnelChecksum, VirtualService, Weight,
+    Change, Family, Forwarding, LocalAddresses, Persistence, PersistenceEngine, Plane, Protocol, Scheduler,
+    SchedulerFlags, Table, Tunnel, TunnelChecksum, VirtualService, Weight,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -341,6 +341,7 @@ fn any_service() -> impl Strategy<Value = VirtualService> {
                 flags: SchedulerFlags { flag_1, flag_2, flag_3 },
                 persistence,
                 one_packet,
+                local_addresses: LocalAddresses::NONE,
             }
         },
     )
