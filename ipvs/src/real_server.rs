@@ -120,6 +120,11 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
+    /// Whether what the server answers passes the director.
+    pub(crate) const fn sees_answers(self) -> bool {
+        matches!(self, Self::Masquerade | Self::FullNat)
+    }
+
     /// The word of `ipvsadm -Ln`; that of LVS-FNAT's for what only it and the engine have.
     pub const fn name(self) -> &'static str {
         match self {

@@ -9,5 +9,6 @@ pub mod checksum;
 pub mod index;
 pub mod packet;
 pub mod scheduler;
+pub mod services;
 pub mod state;
 pub mod wheel;
