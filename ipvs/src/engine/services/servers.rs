@@ -188,7 +188,7 @@ impl Servers {
     }
 
     /// Forgets removed servers that are of no use to any connection. The first look only notes that there is none, so
-    /// that it takes three minutes in all.
+    /// that it takes two to three minutes in all.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.next_check.is_none_or(|check| now < check) {
             return;

@@ -31,6 +31,18 @@ fn a_service_keeps_what_its_scheduler_remembers_until_it_gets_another() {
 }
 
 #[test]
+fn what_schedulers_remember_is_forgotten_in_time() {
+    let mut lab = Lab::with(Scheduler::Lblc, &[1, 2]);
+    let first = lab.pick().unwrap();
+    // The other one has fewer connections, but the destination is known.
+    lab.services.bind(lab.place(first), Counted::Inactive);
+    lab.pass(Duration::from_secs(23 * 60 * 60));
+    assert_eq!(lab.pick(), Some(first));
+    lab.pass(Duration::from_secs(25 * 60 * 60));
+    assert_eq!(lab.pick(), Some(3 - first));
+}
+
+#[test]
 fn without_a_scheduler_nothing_is_chosen() {
     let mut lab = Lab::with(Scheduler::Rr, &[1]);
     let none = VirtualService { scheduler: None, ..VirtualService::new(WEB, Scheduler::Rr) };

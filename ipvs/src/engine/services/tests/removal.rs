@@ -88,7 +88,7 @@ fn the_same_server_of_another_service_is_another() {
 }
 
 #[test]
-fn a_removed_server_is_forgotten_three_minutes_after_its_last_connection() {
+fn a_removed_server_is_forgotten_within_three_minutes_after_its_last_connection() {
     let mut lab = Lab::with(Scheduler::Rr, &[1, 2]);
     let index = lab.place(1);
     lab.services.bind(index, Counted::Inactive);
