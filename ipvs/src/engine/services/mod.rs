@@ -13,8 +13,8 @@
 //!   last service of its family, whose packets the kernel would then leave to its own stack.
 //!
 //! # Servers that were removed
-//! A connection points to its server by a [`ServerIndex`], which it gets from [`bind`](Services::bind) and gives back
-//! with [`unbind`](Services::unbind). Between the two, the place is the server's. After its removal from the service it
+//! A connection points to its server by a [`ServerIndex`], from [`bind`](Services::bind) to
+//! [`unbind`](Services::unbind). Between the two, the place is the server's. After its removal from the service it
 //! is not available: no packet is counted, and whoever handles packets drops them. Added again to a service of the same
 //! name, it is the same server with the same connections; it keeps its counters if the service is the same too. Two to
 //! three minutes after the last connection has gone it is forgotten, and another server may get its place: there are no
