@@ -5,6 +5,7 @@
 //! so.
 
 pub mod address;
+pub mod buffer;
 pub mod checksum;
 pub mod index;
 pub mod packet;
