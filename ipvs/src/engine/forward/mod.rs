@@ -15,6 +15,7 @@
 
 mod crc32c;
 pub mod direct;
+pub mod fragment;
 mod header;
 pub mod icmp;
 pub mod masquerade;
