@@ -16,12 +16,14 @@
 mod crc32c;
 pub mod direct;
 pub mod fragment;
+pub mod fullnat;
 mod header;
 pub mod icmp;
 pub mod masquerade;
 mod rewrite;
 pub mod segment;
 mod tcp;
+pub mod toa;
 pub mod tunnel;
 
 pub use rewrite::{Endpoint, Rewrite};
