@@ -20,6 +20,7 @@ pub mod fullnat;
 mod header;
 pub mod icmp;
 pub mod masquerade;
+pub mod reset;
 mod rewrite;
 pub mod segment;
 mod tcp;
