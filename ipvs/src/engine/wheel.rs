@@ -20,13 +20,34 @@ impl Tick {
     /// So much later; at least a tick for anything but nothing.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
-        let ticks = time.as_millis().div_ceil(TICK.as_millis());
-        Self(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
+        self.plus(Ticks::of(time))
+    }
+
+    /// So many ticks later.
+    #[must_use]
+    pub const fn plus(self, ticks: Ticks) -> Self {
+        Self(self.0.saturating_add(ticks.0))
     }
 
     /// The time from an earlier moment to this one; none from a later one.
     pub fn since(self, earlier: Self) -> Duration {
         TICK.saturating_mul(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A length of time in ticks: adding it to a moment costs a packet no division.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticks(u32);
+
+impl Ticks {
+    /// Rounded up; what is longer than 13 years is as long as that.
+    pub fn of(time: Duration) -> Self {
+        let ticks = time.as_millis().div_ceil(TICK.as_millis());
+        Self(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
+    pub const fn duration(self) -> Duration {
+        TICK.saturating_mul(self.0)
     }
 }
 
@@ -256,6 +277,7 @@ mod tests {
         assert_eq!(tick.after(Duration::from_millis(1)), Tick(20));
         assert_eq!(tick.after(Duration::from_secs(900)).since(tick), Duration::from_secs(900));
         assert_eq!(tick.after(Duration::MAX), Tick(u32::MAX));
+        assert_eq!(Ticks::of(Duration::from_millis(101)).duration(), Duration::from_millis(200));
         assert_eq!(tick.since(Tick(20)), Duration::ZERO);
         assert_eq!(clock.tick(start - Duration::from_secs(1)), Tick(0));
     }
