@@ -112,6 +112,21 @@ struct Told {
 }
 
 impl Progress {
+    /// As it was remembered: packets of the client, the state that was told of, and of the last time when the entry would
+    /// have expired and which retry that was.
+    pub fn new(packets: u32, state: Option<ConnectionState>, last: Option<(Instant, u8)>) -> Self {
+        Self { packets, state, last: last.map(|(end, retries)| Told { end, retries }) }
+    }
+
+    pub const fn state(&self) -> Option<ConnectionState> {
+        self.state
+    }
+
+    /// When the entry would have expired as it was told of last, and which retry that was.
+    pub fn last(&self) -> Option<(Instant, u8)> {
+        self.last.map(|told| (told.end, told.retries))
+    }
+
     /// Of an entry that came from another director: to be told of when its packets reach the next period, or on a
     /// change of state.
     pub const fn of_copy(state: Option<ConnectionState>, rules: &SendRules) -> Self {
