@@ -7,6 +7,7 @@
 pub mod address;
 pub mod buffer;
 pub mod checksum;
+pub mod connections;
 pub mod forward;
 pub mod index;
 pub mod packet;
