@@ -1,23 +1,20 @@
 //! Where the entry of a key is: a hash table of numbers, whose keys stand in the entries themselves.
 //!
-//! A bucket is one cache line of fifteen places, so that a lookup reads one line here and one of the entry. What does not
+//! A bucket is one cache line of twelve places, so that a lookup reads one line here and one of the entry. What does not
 //! fit goes to the next bucket with room, and every bucket counts what went past it: a lookup that finds nothing ends in
 //! the first bucket that nothing has passed, in all but a few cases its own. Nothing is ever moved, and no removal leaves
 //! anything behind.
 
 use thiserror::Error;
 
-const PLACES: usize = 15;
+const PLACES: usize = 12;
 /// Places in use of each bucket, on average, when the table is full.
-const LOAD: usize = 9;
-const TAG_SHIFT: u32 = 24;
-const ENTRY_MASK: u32 = (1 << TAG_SHIFT) - 1;
+const LOAD: usize = 8;
 
 /// Numbers below [`Index::MOST`] by the hashes of their keys, any of them under several.
 #[derive(Debug)]
 pub struct Index {
     buckets: Box<[Bucket]>,
-    mask: usize,
     len: usize,
     capacity: usize,
 }
@@ -25,11 +22,15 @@ pub struct Index {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
-    /// Eight bits of the hash, and the entry plus one; 0 for an empty place.
-    places: [u32; PLACES],
+    /// Plus one; 0 for an empty place.
+    entries: [u32; PLACES],
+    /// Eight bits of the hash of each. They stand together, to be compared all at once.
+    tags: [u8; PLACES],
     /// Entries that belong here or before, and were put behind.
     passed: u32,
 }
+
+const _: () = assert!(size_of::<Bucket>() == 64);
 
 /// No more entries than the table was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -38,12 +39,12 @@ pub struct Full;
 
 impl Index {
     /// Entries that can be told apart.
-    pub const MOST: u32 = ENTRY_MASK;
+    pub const MOST: u32 = u32::MAX;
 
-    /// Has room for `capacity` places: 64 bytes for nine of them, which the system gives when they are first used.
+    /// Has room for `capacity` places, and takes eight bytes for each.
     pub fn with_capacity(capacity: usize) -> Self {
-        let buckets = capacity.div_ceil(LOAD).next_power_of_two();
-        Self { buckets: vec![Bucket::default(); buckets].into(), mask: buckets - 1, len: 0, capacity }
+        let buckets = capacity.div_ceil(LOAD).max(1);
+        Self { buckets: vec![Bucket::default(); buckets].into(), len: 0, capacity }
     }
 
     pub const fn len(&self) -> usize {
@@ -57,13 +58,14 @@ impl Index {
     /// The first entry under this hash, or one that looks like it, that `is_it`, which compares the keys.
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag_of(hash);
-        for at in self.path(hash) {
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
             let bucket = self.buckets.get(at)?;
             let mut places = bucket.places_with(tag);
             while places != 0 {
-                let place = bucket.places.get(places.trailing_zeros() as usize)?;
-                let entry = (place & ENTRY_MASK).checked_sub(1)?;
-                if is_it(entry) {
+                let place = places.trailing_zeros() / u8::BITS;
+                let entry = bucket.entries.get(place as usize).and_then(|entry| entry.checked_sub(1));
+                if let Some(entry) = entry.filter(|entry| is_it(*entry)) {
                     return Some(entry);
                 }
                 places &= places - 1;
@@ -71,6 +73,7 @@ impl Index {
             if bucket.passed == 0 {
                 return None;
             }
+            at = self.next(at);
         }
         None
     }
@@ -89,15 +92,16 @@ impl Index {
         if self.len >= self.capacity || entry >= Self::MOST {
             return Err(Full);
         }
-        let place = tag_of(hash) | (entry + 1);
-        for at in self.path(hash) {
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let next = self.next(at);
             let bucket = self.buckets.get_mut(at).ok_or(Full)?;
-            if let Some(free) = bucket.places.iter_mut().find(|place| **place == 0) {
-                *free = place;
+            if bucket.put(tag_of(hash), entry + 1) {
                 self.len += 1;
                 return Ok(());
             }
             bucket.passed += 1;
+            at = next;
         }
         // Unreachable while there are fewer entries than places; the counts are put right all the same.
         self.buckets.iter_mut().for_each(|bucket| bucket.passed -= 1);
@@ -106,55 +110,84 @@ impl Index {
 
     /// Removes an entry from under a hash where it is; says whether it was found.
     pub fn remove(&mut self, hash: u64, entry: u32) -> bool {
-        let place = tag_of(hash) | entry.saturating_add(1).min(ENTRY_MASK);
-        let found = self.path(hash).enumerate().find_map(|(steps, at)| {
-            let bucket = self.buckets.get(at)?;
-            let position = bucket.places.iter().position(|there| *there == place);
-            match position {
-                Some(position) => Some(Some((steps, at, position))),
-                None => (bucket.passed == 0).then_some(None),
-            }
-        });
-        let Some(Some((steps, at, position))) = found else { return false };
-        if let Some(place) = self.buckets.get_mut(at).and_then(|bucket| bucket.places.get_mut(position)) {
-            *place = 0;
-        }
-        for at in self.path(hash).take(steps) {
+        let Some(steps) = self.take(hash, entry) else { return false };
+        let mut at = self.home(hash);
+        for _ in 0..steps {
+            let next = self.next(at);
             if let Some(bucket) = self.buckets.get_mut(at) {
                 bucket.passed -= 1;
             }
+            at = next;
         }
         self.len -= 1;
         true
     }
 
-    fn home(&self, hash: u64) -> usize {
-        // The tag is taken from the other end.
-        usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() & self.mask
+    /// Empties the place of an entry. Returns how many buckets it had passed.
+    fn take(&mut self, hash: u64, entry: u32) -> Option<usize> {
+        let (tag, entry) = (tag_of(hash), entry.checked_add(1)?);
+        let mut at = self.home(hash);
+        for steps in 0..self.buckets.len() {
+            let next = self.next(at);
+            let bucket = self.buckets.get_mut(at)?;
+            if bucket.take(tag, entry) {
+                return Some(steps);
+            }
+            if bucket.passed == 0 {
+                return None;
+            }
+            at = next;
+        }
+        None
     }
 
-    /// All buckets, in the order in which one hash tries them.
-    fn path(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let (home, mask) = (self.home(hash), self.mask);
-        (0..=mask).map(move |step| (home + step) & mask)
+    /// The first bucket for a hash, by its lower half: the tag is taken from the other end.
+    fn home(&self, hash: u64) -> usize {
+        let buckets = self.buckets.len() as u64;
+        // A share of the buckets, so that there may be any number of them. It is below that number.
+        (((hash & u64::from(u32::MAX)) * buckets) >> 32) as usize
+    }
+
+    /// The bucket for what does not fit into this one.
+    const fn next(&self, at: usize) -> usize {
+        if at + 1 < self.buckets.len() { at + 1 } else { 0 }
     }
 }
 
 impl Bucket {
-    /// A bit for each place in use that has this tag.
-    fn places_with(&self, tag: u32) -> u32 {
-        let mut found = 0;
-        for (bit, place) in self.places.iter().enumerate() {
-            let has = place & !ENTRY_MASK == tag && *place & ENTRY_MASK != 0;
-            found |= u32::from(has) << bit;
+    /// The highest bit of each place's byte where the tag is this one.
+    fn places_with(&self, tag: u8) -> u128 {
+        const ONES: u128 = (u128::MAX / u8::MAX as u128) >> (8 * (size_of::<u128>() - PLACES));
+        const LOWER: u128 = ONES * 0x7f;
+        let mut tags = [0; size_of::<u128>()];
+        if let Some(places) = tags.first_chunk_mut() {
+            *places = self.tags;
         }
-        found
+        // Tags agree where their difference is zero. Anything else carries into the highest bit, or has it.
+        let differences = u128::from_le_bytes(tags) ^ (ONES * u128::from(tag));
+        !((differences & LOWER) + LOWER | differences) & (ONES << 7)
+    }
+
+    /// Fills an empty place, if there is one.
+    fn put(&mut self, tag: u8, entry: u32) -> bool {
+        let mut places = self.entries.iter_mut().zip(&mut self.tags);
+        let Some(free) = places.find(|(there, _)| **there == 0) else { return false };
+        (*free.0, *free.1) = (entry, tag);
+        true
+    }
+
+    /// Empties the place that has this, if there is one.
+    fn take(&mut self, tag: u8, entry: u32) -> bool {
+        let mut places = self.entries.iter_mut().zip(&mut self.tags);
+        let Some(place) = places.find(|(there, its)| **there == entry && **its == tag) else { return false };
+        (*place.0, *place.1) = (0, 0);
+        true
     }
 }
 
-/// The highest eight bits, in their place.
-const fn tag_of(hash: u64) -> u32 {
-    ((hash >> 56) as u32) << TAG_SHIFT
+/// The highest eight bits.
+const fn tag_of(hash: u64) -> u8 {
+    (hash >> 56) as u8
 }
 
 #[cfg(test)]
@@ -173,8 +206,8 @@ mod tests {
         index.insert(7 | 1 << 60, 3).unwrap();
         assert_eq!(index.find(7, |entry| entry == 2), Some(2));
         assert_eq!(index.find(7, |entry| entry == 3), None);
-        assert_eq!(index.find(8, |_| true), None);
-        assert!(index.remove(7, 2) && !index.remove(7, 2) && !index.remove(8, 1));
+        assert_eq!(index.find(7 | 1 << 31, |_| true), None);
+        assert!(index.remove(7, 2) && !index.remove(7, 2) && !index.remove(7 | 1 << 31, 1));
         assert_eq!((index.find(7, |_| true), index.len()), (Some(1), 2));
     }
 
@@ -192,7 +225,7 @@ mod tests {
             assert!(index.remove(5, entry), "{entry}");
         }
         assert!(index.is_empty());
-        assert!(index.buckets.iter().all(|bucket| bucket.passed == 0 && bucket.places == [0; PLACES]));
+        assert!(index.buckets.iter().all(|bucket| bucket.passed == 0 && bucket.entries == [0; PLACES]));
     }
 
     #[test]
@@ -214,7 +247,7 @@ mod tests {
         ) {
             let (mut index, mut model) = (Index::with_capacity(64), BTreeSet::new());
             for (low, high, entry, adds) in steps {
-                let hash = high << 56 | low;
+                let hash = high << 56 | low << 29;
                 if adds {
                     if !model.contains(&(hash, entry)) {
                         let full = model.len() == 64;
@@ -231,10 +264,10 @@ mod tests {
             for low in 0..4 {
                 for high in 0..3_u64 {
                     for entry in 0..60 {
-                        let hash = high << 56 | low;
+                        let hash = high << 56 | low << 29;
                         let found = index.find(hash, |there| there == entry).is_some();
                         // What is near and looks alike is for the keys to tell apart.
-                        let alike = (0..4).any(|low| model.contains(&(high << 56 | low, entry)));
+                        let alike = (0..4).any(|low| model.contains(&(high << 56 | low << 29, entry)));
                         let fits = if found { alike } else { !model.contains(&(hash, entry)) };
                         prop_assert!(fits, "{hash:x} {entry}");
                     }
