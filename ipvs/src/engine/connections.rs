@@ -9,7 +9,7 @@
 //! - A connection from port 0 is found as any other; the kernel makes a new one at each of its packets.
 //! - There are never two entries under one key. The kernel lets the newest be found.
 //! - Of masqueraded connections that only differ in what their client addressed, answers find the newest, as in the
-//!   kernel, but only the [`ALIKE`] newest have a chance to be found at all.
+//!   kernel, but no more than the four newest have a chance to be found at all.
 //! - Templates that were given up are in no index; the kernel has them under port 65535, where a service may be.
 //! - There is no room for sequence numbers that are shifted, nor for the Call-IDs of the persistence engine `sip`.
 //!
@@ -19,6 +19,7 @@
 mod check;
 mod connection;
 mod expiry;
+mod indexing;
 mod key;
 mod listing;
 mod pressure;
@@ -39,11 +40,9 @@ pub use timeouts::StateTimeouts;
 use super::index::Index;
 use super::state::Direction;
 use super::wheel::{Clock, Tick, Wheel};
+use indexing::Hashes;
 use key::{Kind, Secret};
 use slots::Slots;
-
-/// Connections that the server's packets cannot tell apart, and that are found by them all the same.
-const ALIKE: usize = 4;
 
 /// The place of an entry in the table, from its insertion to its end. After that, it may be another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,8 +64,7 @@ pub struct Limits {
 
 /// All entries of the engine, with the times of their ends.
 ///
-/// Packets: [`sought`](Self::sought), [`find`](Self::find), then [`get_mut`](Self::get_mut) to change what follows from
-/// the packet, and [`touch`](Self::touch). New connections: [`relieve`](Self::relieve), [`insert`](Self::insert). When
+/// Packets: [`sought`](Self::sought), [`find`](Self::find), [`update`](Self::update). New connections: [`relieve`](Self::relieve), [`insert`](Self::insert). When
 /// [`poll_timeout`](Self::poll_timeout) has come: [`expire`](Self::expire), until there is nothing. Servers are numbers
 /// here; what they count, the caller does whenever an entry is inserted, changes its state, or is handed out at its end.
 #[derive(Debug)]
@@ -184,7 +182,7 @@ impl Connections {
             // One that looks alike, nearly always the one.
             let mut likely = None;
             self.index.find(sought.hash, |slot| {
-                likely = self.slots.get(slot);
+                likely = self.slots.indexed(slot);
                 true
             });
             near ^= likely.map_or(0, Connection::packets);
@@ -194,27 +192,32 @@ impl Connections {
 
     /// The connection of a packet. What could be a client's packet is that.
     pub fn find(&self, sought: &Sought) -> Option<Found> {
-        let (mut request, mut reply) = (None, None);
-        self.index.find(sought.hash, |slot| {
-            let direction = self.slots.get(slot).and_then(|connection| connection.direction_of(&sought.key));
-            let found = direction.map(|direction| Found { connection: ConnectionIndex(slot), direction });
-            match direction {
-                Some(Direction::Input | Direction::InputOnly) => request = found,
-                Some(Direction::Output) => reply = reply.or(found),
-                None => {}
+        let mut reply = None;
+        let request = self.index.find(sought.hash, |slot| {
+            let Some(entry) = self.slots.indexed(slot) else { return false };
+            if entry.is_asked_for(&sought.key, Kind::Connection) {
+                return true;
             }
-            request.is_some()
+            if reply.is_none() && entry.is_answered_by(&sought.key) {
+                reply = Some(slot);
+            }
+            false
         });
-        request.or(reply).or_else(|| self.find_without_client_port(&sought.key))
+        match (request, reply) {
+            (Some(slot), _) => self.found_by_client(ConnectionIndex(slot)),
+            (None, Some(slot)) => {
+                Some(Found { connection: ConnectionIndex(slot), direction: Direction::Output })
+            }
+            (None, None) if self.without_client_port == 0 => None,
+            (None, None) => {
+                let key = PacketKey { source_port: 0, ..sought.key };
+                self.found_by_client(self.find_exactly(&key, Kind::WithoutClientPort)?)
+            }
+        }
     }
 
-    fn find_without_client_port(&self, key: &PacketKey) -> Option<Found> {
-        if self.without_client_port == 0 {
-            return None;
-        }
-        let key = PacketKey { source_port: 0, ..*key };
-        let connection = self.find_exactly(&key, Kind::WithoutClientPort)?;
-        let no_output = self.get(connection)?.has_no_output();
+    fn found_by_client(&self, connection: ConnectionIndex) -> Option<Found> {
+        let no_output = self.slots.indexed(connection.0)?.has_no_output();
         let direction = if no_output { Direction::InputOnly } else { Direction::Input };
         Some(Found { connection, direction })
     }
@@ -229,8 +232,12 @@ impl Connections {
     }
 
     fn find_exactly(&self, key: &PacketKey, kind: Kind) -> Option<ConnectionIndex> {
-        let is_it = |slot| self.slots.get(slot).is_some_and(|connection| connection.is_asked_for(key, kind));
-        self.index.find(self.secret.hash(key, kind), is_it).map(ConnectionIndex)
+        self.find_hashed(key, kind, self.secret.hash(key, kind))
+    }
+
+    fn find_hashed(&self, key: &PacketKey, kind: Kind, hash: u64) -> Option<ConnectionIndex> {
+        let is_it = |slot| self.slots.indexed(slot).is_some_and(|entry| entry.is_asked_for(key, kind));
+        self.index.find(hash, is_it).map(ConnectionIndex)
     }
 
     /// Adds an entry, to be kept for its timeout from `now` on. It counts at `controller`, which ends after it; a template
@@ -251,7 +258,10 @@ impl Connections {
             return Err(NotInserted::NoController);
         }
         let (request, kind) = (connection.request(), connection.kind());
-        if let Some(there) = self.find_exactly(&request, kind) {
+        let hashes = Hashes::of(&connection, &self.secret);
+        // Its two places in the index are far from each other: both are waited for at once.
+        black_box(self.index.approach(hashes.reply));
+        if let Some(there) = self.find_hashed(&request, kind, hashes.request) {
             return Err(NotInserted::Exists(there));
         }
         connection.expires = now.plus(connection.timeout);
@@ -263,7 +273,7 @@ impl Connections {
             self.counts.full += 1;
             return Err(NotInserted::Full);
         };
-        self.index_entry(slot);
+        self.index_entry(slot, hashes);
         self.wheel.schedule(slot, expires);
         self.without_client_port += u32::from(kind == Kind::WithoutClientPort);
         self.counts.inserted += 1;
@@ -281,107 +291,28 @@ impl Connections {
         }
     }
 
-    /// Begins the timeout of an entry anew: a packet has passed, or a record has come.
-    pub fn touch(&mut self, connection: ConnectionIndex, now: Tick) {
-        let Some(entry) = self.slots.get_mut(connection.0) else { return };
+    /// A packet passes, or a record has come: the entry is changed by what follows from it, and then begins its timeout
+    /// anew. `None` if there is no such entry.
+    pub fn update<T>(
+        &mut self,
+        connection: ConnectionIndex,
+        now: Tick,
+        change: impl FnOnce(&mut Connection) -> T,
+    ) -> Option<T> {
+        let entry = self.slots.get_mut(connection.0)?;
+        let result = change(entry);
         entry.expires = now.plus(entry.timeout);
         // Mostly it is later than the wheel has it, which finds that out by itself.
         if entry.expires < entry.scheduled {
             entry.scheduled = entry.expires;
             self.wheel.schedule(connection.0, entry.expires);
         }
+        Some(result)
     }
 
-    /// The first packet of a connection without a client's port has come from this one. `false` if there is no such
-    /// connection, or another one has that port.
-    pub fn learn_client_port(&mut self, connection: ConnectionIndex, port: u16) -> bool {
-        let Some(entry) = self.get(connection).filter(|entry| entry.kind() == Kind::WithoutClientPort) else {
-            return false;
-        };
-        let key = PacketKey { source_port: port, ..entry.request() };
-        if self.find_exactly(&key, Kind::Connection).is_some() {
-            return false;
-        }
-        self.unindex_entry(connection.0);
-        self.without_client_port -= 1;
-        if let Some(entry) = self.get_mut(connection) {
-            entry.set_client_port(port);
-        }
-        self.index_entry(connection.0);
-        true
-    }
-
-    /// Gives up a template whose server takes no more connections: its client gets another one, and this one ends when
-    /// its connections have. Until then it is listed with ports 65535.
-    pub fn abandon_template(&mut self, template: ConnectionIndex) {
-        if self.get(template).is_some_and(Connection::is_template) {
-            self.unindex_entry(template.0);
-            if let Some(entry) = self.get_mut(template) {
-                entry.set_unfindable_ports();
-            }
-        }
-    }
-
-    /// Puts an entry into the index under all keys that packets can have for it.
-    fn index_entry(&mut self, slot: u32) {
-        let Some(entry) = self.slots.get(slot) else { return };
-        let (kind, reply) = (entry.kind(), entry.reply());
-        let request_hash = self.secret.hash(&entry.request(), kind);
-        let reply_hash = self.secret.hash(&reply, kind);
-        // There is room for two places of every entry.
-        let by_request = self.index.insert(request_hash, slot).is_ok();
-        let by_reply = kind == Kind::Connection
-            && reply_hash != request_hash
-            && self.index_reply(slot, &reply, reply_hash);
-        if let Some(entry) = self.slots.get_mut(slot) {
-            entry.set_found_by_request(by_request);
-            entry.set_found_by_reply(by_reply);
-        }
-    }
-
-    /// Puts an entry before those that have the same key.
-    fn index_reply(&mut self, slot: u32, reply: &PacketKey, hash: u64) -> bool {
-        let mut alike = [0; ALIKE];
-        let mut count = 0;
-        self.index.find(hash, |other| {
-            let is_alike = self
-                .slots
-                .get(other)
-                .is_some_and(|entry| entry.is_found_by_reply() && entry.reply() == *reply);
-            // An entry can come twice: its other key may look like this one.
-            let is_new = !alike.iter().take(count).any(|known| *known == other);
-            if let Some(place) = alike.get_mut(count).filter(|_| is_alike && is_new) {
-                *place = other;
-                count += 1;
-            }
-            count == ALIKE
-        });
-        let alike = alike.into_iter().take(count);
-        for other in alike.clone() {
-            self.index.remove(hash, other);
-        }
-        let inserted = self.index.insert(hash, slot).is_ok();
-        for (age, other) in alike.enumerate() {
-            let kept = age + 1 < ALIKE && self.index.insert(hash, other).is_ok();
-            if let Some(other) = self.slots.get_mut(other) {
-                other.set_found_by_reply(kept);
-            }
-        }
-        inserted
-    }
-
-    fn unindex_entry(&mut self, slot: u32) {
-        let Some(entry) = self.slots.get_mut(slot) else { return };
-        let kind = entry.kind();
-        let hash = |key| self.secret.hash(&key, kind);
-        if entry.is_found_by_request() {
-            self.index.remove(hash(entry.request()), slot);
-        }
-        if entry.is_found_by_reply() {
-            self.index.remove(hash(entry.reply()), slot);
-        }
-        entry.set_found_by_request(false);
-        entry.set_found_by_reply(false);
+    /// Begins the timeout of an entry anew and changes nothing else.
+    pub fn touch(&mut self, connection: ConnectionIndex, now: Tick) {
+        self.update(connection, now, |_| ());
     }
 }
 

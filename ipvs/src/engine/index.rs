@@ -39,7 +39,7 @@ pub struct Full;
 
 impl Index {
     /// Entries that can be told apart.
-    pub const MOST: u32 = u32::MAX;
+    pub const MOST: u32 = 1 << 31;
 
     /// Has room for `capacity` places, and takes eight bytes for each.
     pub fn with_capacity(capacity: usize) -> Self {
@@ -165,7 +165,7 @@ impl Bucket {
         }
         // Tags agree where their difference is zero. Anything else carries into the highest bit, or has it.
         let differences = u128::from_le_bytes(tags) ^ (ONES * u128::from(tag));
-        !((differences & LOWER) + LOWER | differences) & (ONES << 7)
+        !(((differences & LOWER) + LOWER) | differences) & (ONES << 7)
     }
 
     /// Fills an empty place, if there is one.

@@ -3,8 +3,8 @@
 
 use super::connection::Connection;
 
-/// Entries of a chunk: 256 KiB.
-const CHUNK: usize = 2048;
+/// Entries of a chunk: 512 KiB.
+const CHUNK: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -81,6 +81,11 @@ impl Slots {
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.place_mut(slot).filter(|place| place.is_live())
+    }
+
+    /// An entry that the index has: it has no vacant slots.
+    pub(super) fn indexed(&self, slot: u32) -> Option<&Connection> {
+        self.place(slot)
     }
 
     fn place(&self, slot: u32) -> Option<&Connection> {

@@ -2,7 +2,6 @@
 
 use super::{Connection, Flags};
 use crate::engine::connections::key::{Kind, PacketKey};
-use crate::engine::state::Direction;
 use crate::sync::Method;
 
 impl Connection {
@@ -72,13 +71,9 @@ impl Connection {
         self.request() == *key && self.kind() == kind
     }
 
-    /// Where a packet of this connection goes; `None` for a packet of another.
-    pub(in crate::engine::connections) fn direction_of(&self, key: &PacketKey) -> Option<Direction> {
-        if self.is_asked_for(key, Kind::Connection) {
-            Some(if self.has_no_output() { Direction::InputOnly } else { Direction::Input })
-        } else {
-            (self.kind() == Kind::Connection && self.reply() == *key).then_some(Direction::Output)
-        }
+    /// Whether this is what a packet of a server belongs to.
+    pub(in crate::engine::connections) fn is_answered_by(&self, key: &PacketKey) -> bool {
+        self.kind() == Kind::Connection && self.reply() == *key
     }
 
     /// Only for an entry that the index does not have.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::*;
+use crate::engine::connections::indexing::ALIKE;
 
 const LIMIT: u32 = 16;
 
