@@ -11,6 +11,7 @@ pub mod connections;
 pub mod forward;
 pub mod index;
 pub mod packet;
+pub mod process;
 pub mod scheduler;
 pub mod services;
 pub mod state;

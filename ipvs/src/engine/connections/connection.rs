@@ -5,6 +5,7 @@ mod telling;
 
 use std::time::Duration;
 
+use super::ConnectionIndex;
 use super::key::TemplateKey;
 use crate::engine::address::Address;
 use crate::engine::scheduler::{Counted, ServerIndex};
@@ -242,6 +243,11 @@ impl Connection {
     /// Whether something controls it: a template, or the control connection of FTP.
     pub const fn is_controlled(&self) -> bool {
         self.controller != NONE
+    }
+
+    /// What controls it.
+    pub fn controller(&self) -> Option<ConnectionIndex> {
+        self.is_controlled().then_some(ConnectionIndex(self.controller))
     }
 
     /// How many entries it controls.

@@ -171,4 +171,4 @@ fn is_valid(packet: &[u8], view: &View) -> bool {
 }
 
 #[cfg(test)]
-mod testing;
+pub(in crate::engine) mod testing;

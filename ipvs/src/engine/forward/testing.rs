@@ -10,20 +10,20 @@ use crate::engine::buffer::{Checksum, HEADROOM, Offload, Packet};
 use crate::engine::packet::{View, protocol};
 use crate::virtual_service::Family;
 
-pub(super) fn address(text: &str) -> Address {
+pub(in crate::engine) fn address(text: &str) -> Address {
     text.parse::<IpAddr>().unwrap().into()
 }
 
-pub(super) fn end(text: &str, port: u16) -> Endpoint {
+pub(in crate::engine) fn end(text: &str, port: u16) -> Endpoint {
     Endpoint { address: address(text), port }
 }
 
-pub(super) fn path(source: &str, mtu: usize) -> Path {
+pub(in crate::engine) fn path(source: &str, mtu: usize) -> Path {
     Path { mtu, source: address(source) }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sum {
+pub(in crate::engine) enum Sum {
     Right,
     /// By that much, which is not 0.
     Wrong(u16),
@@ -34,33 +34,33 @@ pub(super) enum Sum {
 
 /// What a packet is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Build {
-    pub(super) source: Endpoint,
-    pub(super) destination: Endpoint,
-    pub(super) protocol: u8,
-    pub(super) ttl: u8,
-    pub(super) class: u8,
-    pub(super) dont_fragment: bool,
-    pub(super) identification: u16,
+pub(in crate::engine) struct Build {
+    pub(in crate::engine) source: Endpoint,
+    pub(in crate::engine) destination: Endpoint,
+    pub(in crate::engine) protocol: u8,
+    pub(in crate::engine) ttl: u8,
+    pub(in crate::engine) class: u8,
+    pub(in crate::engine) dont_fragment: bool,
+    pub(in crate::engine) identification: u16,
     /// Offset in eights, and whether more follow; of IPv6 in an extension header, if not 0 and false.
-    pub(super) fragment: (u16, bool),
+    pub(in crate::engine) fragment: (u16, bool),
     /// Of IPv4, padded already.
-    pub(super) ip_options: Vec<u8>,
+    pub(in crate::engine) ip_options: Vec<u8>,
     /// Destination options of IPv6: how many headers, and of how many bytes each.
-    pub(super) extensions: Vec<u8>,
+    pub(in crate::engine) extensions: Vec<u8>,
     /// Of TCP.
-    pub(super) flags: u8,
-    pub(super) sequence: u32,
-    pub(super) acknowledgement: u32,
+    pub(in crate::engine) flags: u8,
+    pub(in crate::engine) sequence: u32,
+    pub(in crate::engine) acknowledgement: u32,
     /// Of TCP, padded already.
-    pub(super) options: Vec<u8>,
-    pub(super) payload: Vec<u8>,
-    pub(super) sum: Sum,
+    pub(in crate::engine) options: Vec<u8>,
+    pub(in crate::engine) payload: Vec<u8>,
+    pub(in crate::engine) sum: Sum,
 }
 
 impl Build {
     /// From a client to a service, or the other way.
-    pub(super) fn new(protocol: u8, source: Endpoint, destination: Endpoint) -> Self {
+    pub(in crate::engine) fn new(protocol: u8, source: Endpoint, destination: Endpoint) -> Self {
         Self {
             source,
             destination,
@@ -81,15 +81,15 @@ impl Build {
         }
     }
 
-    pub(super) fn tcp() -> Self {
+    pub(in crate::engine) fn tcp() -> Self {
         Self::new(protocol::TCP, end("10.1.0.9", 3001), end("10.9.0.1", 80))
     }
 
-    pub(super) fn udp() -> Self {
+    pub(in crate::engine) fn udp() -> Self {
         Self::new(protocol::UDP, end("10.1.0.9", 3001), end("10.9.0.1", 53))
     }
 
-    pub(super) fn v6(self) -> Self {
+    pub(in crate::engine) fn v6(self) -> Self {
         Self {
             source: end("2001:db8:1::9", self.source.port),
             destination: end("2001:db8:9::1", self.destination.port),
@@ -97,11 +97,11 @@ impl Build {
         }
     }
 
-    pub(super) fn family(&self) -> Family {
+    pub(in crate::engine) fn family(&self) -> Family {
         self.source.address.family()
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(in crate::engine) fn bytes(&self) -> Vec<u8> {
         let transport = if self.fragment.0 > 0 { self.payload.clone() } else { self.transport() };
         match self.family() {
             Family::V4 => self.v4_around(&transport),
@@ -109,7 +109,7 @@ impl Build {
         }
     }
 
-    pub(super) fn offload(&self) -> Offload {
+    pub(in crate::engine) fn offload(&self) -> Offload {
         let (start, offset) = match self.protocol {
             protocol::TCP => (self.transport_at(), 16),
             protocol::UDP => (self.transport_at(), 6),
@@ -121,7 +121,7 @@ impl Build {
         }
     }
 
-    pub(super) fn transport_at(&self) -> usize {
+    pub(in crate::engine) fn transport_at(&self) -> usize {
         match self.family() {
             Family::V4 => 20 + self.ip_options.len(),
             Family::V6 => {
@@ -217,14 +217,19 @@ fn right(protocol: u8, sum: u16) -> u16 {
     if protocol == protocol::UDP && sum == 0 { 0xffff } else { sum }
 }
 
-pub(super) fn octets(address: Address) -> Vec<u8> {
+pub(in crate::engine) fn octets(address: Address) -> Vec<u8> {
     match IpAddr::from(address) {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
-pub(super) fn pseudo_header(source: Address, destination: Address, protocol: u8, length: usize) -> Vec<u8> {
+pub(in crate::engine) fn pseudo_header(
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    length: usize,
+) -> Vec<u8> {
     let mut bytes = [octets(source), octets(destination)].concat();
     bytes.extend((length as u32).to_be_bytes());
     bytes.extend([0, 0, 0, protocol]);
@@ -232,7 +237,7 @@ pub(super) fn pseudo_header(source: Address, destination: Address, protocol: u8,
 }
 
 /// RFC 1071, word by word, over parts of even length but for the last.
-pub(super) fn slow_sum(parts: &[&[u8]]) -> u16 {
+pub(in crate::engine) fn slow_sum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0_u32;
     for pair in parts.iter().flat_map(|part| part.chunks(2)) {
         sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -247,7 +252,7 @@ fn slow_crc32c(data: &[u8]) -> u32 {
 }
 
 /// Whether the checksums of a packet are right: of the IPv4 header, and of the transport.
-pub(super) fn checksums(packet: &[u8]) -> (bool, bool) {
+pub(in crate::engine) fn checksums(packet: &[u8]) -> (bool, bool) {
     let (header, mut next, mut at, source, destination) = if packet[0] >> 4 == 4 {
         let length = usize::from(packet[0] & 0xf) * 4;
         let of = |at: usize| Address::v4(u32::from_be_bytes(packet[at..at + 4].try_into().unwrap()));
@@ -279,15 +284,15 @@ pub(super) fn checksums(packet: &[u8]) -> (bool, bool) {
 
 /// A packet after something has been done to it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct After<T> {
-    pub(super) outcome: T,
-    pub(super) bytes: Vec<u8>,
-    pub(super) offload: Offload,
+pub(in crate::engine) struct After<T> {
+    pub(in crate::engine) outcome: T,
+    pub(in crate::engine) bytes: Vec<u8>,
+    pub(in crate::engine) offload: Offload,
 }
 
 impl<T> After<T> {
     /// As it is on a wire.
-    pub(super) fn on_wire(&self) -> Vec<u8> {
+    pub(in crate::engine) fn on_wire(&self) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         let end = bytes.len();
         let mut packet = Packet::new(&mut bytes, 0, end, self.offload).unwrap();
@@ -296,7 +301,7 @@ impl<T> After<T> {
     }
 }
 
-pub(super) fn after<T>(
+pub(in crate::engine) fn after<T>(
     bytes: &[u8],
     offload: Offload,
     what: impl FnOnce(&mut Packet<'_>, &View) -> T,
@@ -311,7 +316,7 @@ pub(super) fn after<T>(
 }
 
 /// Bytes in hexadecimal, white space aside.
-pub(super) fn hex(text: &str) -> Vec<u8> {
+pub(in crate::engine) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
 }
@@ -330,7 +335,7 @@ fn any_end(family: Family) -> BoxedStrategy<Endpoint> {
     }
 }
 
-pub(super) fn any_ends(family: Family) -> impl Strategy<Value = [Endpoint; 4]> {
+pub(in crate::engine) fn any_ends(family: Family) -> impl Strategy<Value = [Endpoint; 4]> {
     [any_end(family), any_end(family), any_end(family), any_end(family)]
 }
 
@@ -352,7 +357,7 @@ fn any_options() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Packets of all kinds that a service may see, whole ones.
-pub(super) fn any_packet() -> impl Strategy<Value = Build> {
+pub(in crate::engine) fn any_packet() -> impl Strategy<Value = Build> {
     let family = prop::sample::select(vec![Family::V4, Family::V6]);
     let protocol = prop::sample::select(vec![protocol::TCP, protocol::UDP, protocol::SCTP, 50]);
     let sum = prop_oneof![
@@ -401,7 +406,7 @@ pub(super) fn any_packet() -> impl Strategy<Value = Build> {
 }
 
 /// Whatever somebody may say of a packet.
-pub(super) fn any_offload() -> impl Strategy<Value = Offload> {
+pub(in crate::engine) fn any_offload() -> impl Strategy<Value = Offload> {
     use crate::engine::buffer::{Segment, SegmentKind};
     let checksum = prop_oneof![
         Just(Checksum::Complete),

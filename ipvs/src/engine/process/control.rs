@@ -1,0 +1,159 @@
+//! What operators and the reconciler do with the engine, and what they see of it.
+
+use std::time::{Duration, Instant};
+
+use super::{Engine, Moment};
+use crate::engine::address::Address;
+use crate::engine::connections::{ConnectionIndex, Counts, Cursor};
+use crate::engine::services::Claim;
+use crate::plane::{Counters, Statistics, Timeouts};
+use crate::refusal::Reason;
+use crate::sync::{ConnectionState, Endpoint};
+use crate::table::{Change, Table};
+use crate::virtual_service::ServiceId;
+
+/// A connection or template, as `ipvsadm -Lc` lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// IP protocol number; 0 of a template of a mark.
+    pub protocol: u8,
+    /// `None` of a template.
+    pub state: Option<ConnectionState>,
+    /// Of a template: one of its connections was established.
+    pub assured: bool,
+    pub client: Endpoint<Address>,
+    pub service: Endpoint<Address>,
+    pub server: Endpoint<Address>,
+    /// The time that is left.
+    pub expires: Duration,
+}
+
+impl Engine {
+    /// Makes one change.
+    ///
+    /// # Errors
+    /// It is refused, and nothing is changed.
+    pub fn apply(&mut self, change: &Change, now: Instant) -> Result<(), Reason> {
+        self.services.apply(change, now)
+    }
+
+    /// Removes all services. Their connections end one by one, with their next packet or in their time.
+    pub fn flush(&mut self, now: Instant) {
+        self.services.flush(now);
+    }
+
+    pub fn table(&self) -> Table {
+        self.services.table()
+    }
+
+    /// Which packets the engine has to see. To be asked for again after every change, and from time to time: servers that
+    /// were removed are among them as long as they have connections.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.services.claims()
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        self.services.statistics()
+    }
+
+    /// Of all services together.
+    pub fn totals(&self) -> Counters {
+        self.services.totals()
+    }
+
+    /// # Errors
+    /// There is no such service.
+    pub fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), Reason> {
+        self.services.zero(service)
+    }
+
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts.settings()
+    }
+
+    /// What is `None` stays.
+    ///
+    /// # Errors
+    /// One of them is not possible.
+    pub fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), Reason> {
+        if !timeouts.are_possible() {
+            return Err(Reason::Timeout);
+        }
+        self.timeouts.set(timeouts);
+        Ok(())
+    }
+
+    /// Gives connections of one service timeouts of their own.
+    ///
+    /// # Errors
+    /// There is no such service, or one of them is not possible.
+    pub fn set_service_timeouts(&mut self, service: &ServiceId, timeouts: Timeouts) -> Result<(), Reason> {
+        self.services.set_timeouts(service, timeouts)
+    }
+
+    /// Entries of the table, templates included.
+    pub const fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub const fn counts(&self) -> Counts {
+        self.connections.counts()
+    }
+
+    /// The entries of the next `slots` places, and where those after them begin.
+    pub fn list(&self, from: Cursor, slots: u32, now: Instant) -> (Vec<Listed>, Option<Cursor>) {
+        let tick = self.connections.tick(now);
+        let (page, next) = self.connections.page(from, slots);
+        let listed = page.map(|(_, entry)| Listed {
+            protocol: entry.protocol(),
+            state: entry.state(),
+            assured: entry.is_assured(),
+            client: entry.client(),
+            service: entry.service(),
+            server: entry.server(),
+            expires: entry.remaining(tick),
+        });
+        (listed.collect(), next)
+    }
+
+    /// One of the table; `None` where it is no more.
+    pub fn connection(&self, index: ConnectionIndex) -> Option<&crate::engine::connections::Connection> {
+        self.connections.get(index)
+    }
+
+    /// The kernel forwards packets of this connection by itself from now on, or does so no more.
+    pub fn set_offloaded(&mut self, connection: ConnectionIndex, offloaded: bool) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.set_offloaded(offloaded);
+        }
+    }
+
+    /// What the kernel has forwarded by itself: of one direction, since it was asked last.
+    pub fn forwarded(
+        &mut self,
+        connection: ConnectionIndex,
+        direction: super::Direction,
+        packets: u64,
+        bytes: u64,
+        moment: Moment,
+    ) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        let server = entry.server_index();
+        let input = direction != super::Direction::Output;
+        if input {
+            entry.count_packets(u32::try_from(packets).unwrap_or(u32::MAX));
+        } else {
+            entry.answered();
+        }
+        if let Some(server) = server {
+            if input {
+                self.services.count_in_many(server, packets, bytes);
+            } else {
+                self.services.count_out_many(server, packets, bytes);
+            }
+        }
+        if packets > 0 {
+            self.connections.touch(connection, moment.tick);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Errors of ICMP about packets of connections.
+
+use super::forwarding::end;
+use super::{Discard, Engine, Moment, Route, Routes, Verdict};
+use crate::engine::buffer::Packet;
+use crate::engine::connections::{Found, PacketKey};
+use crate::engine::forward::Rewrite;
+use crate::engine::forward::icmp::{self, NoQuote, Quote, Tunnelled};
+use crate::engine::packet::View;
+use crate::engine::state::Direction;
+use crate::sync::Method;
+
+impl Engine {
+    /// An error goes the way of the packets that it is not about: to the sender of the one that it quotes.
+    pub(super) fn error(
+        &mut self,
+        packet: &mut Packet<'_>,
+        view: &View,
+        routes: &mut impl Routes,
+        moment: Moment,
+    ) -> Verdict {
+        let quote = match Quote::read(packet, view) {
+            Ok(quote) => quote,
+            Err(NoQuote::BadChecksum) => return Verdict::Drop(Discard::BadError),
+            Err(_) => return Verdict::Pass,
+        };
+        let key = PacketKey::of(&quote.view).map(|key| key.reversed());
+        match key.and_then(|key| self.connections.lookup(key)) {
+            Some(found) => self.known_error(found, packet, view, &quote, routes, moment),
+            None => self.tunnel_error(packet, &quote, routes),
+        }
+    }
+
+    fn known_error(
+        &mut self,
+        Found { connection, direction }: Found,
+        packet: &mut Packet<'_>,
+        view: &View,
+        quote: &Quote,
+        routes: &mut impl Routes,
+        moment: Moment,
+    ) -> Verdict {
+        let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
+        let to_client = direction == Direction::Output;
+        if entry.method() != Method::Masquerade {
+            if to_client {
+                return Verdict::Pass;
+            }
+            // It goes as any packet of the client does.
+            if packet.offload().segment.is_some() {
+                return Verdict::Segment;
+            }
+            let verdict = self.forward(connection, packet, view, routes);
+            self.count_packet(connection, moment);
+            return verdict;
+        }
+        let (client, service) = (end(entry.client()), end(entry.service()));
+        let (server, local) = (end(entry.server()), entry.local().map(end));
+        let (rewrite, to) = if to_client {
+            let destination = local.map(|_| client);
+            (Rewrite { source: Some(service), destination }, client.address)
+        } else {
+            (Rewrite { source: local, destination: Some(server) }, server.address)
+        };
+        let path = match routes.route(to) {
+            Route::Via(path) => path,
+            Route::Local | Route::Unreachable => return Verdict::Drop(Discard::NoRoute),
+        };
+        match icmp::translate(packet, view, quote, &rewrite, &path) {
+            Ok(outcome) => Verdict::Forward { to, outcome, connection: Some(connection) },
+            Err(why) => Verdict::Drop(why.into()),
+        }
+    }
+
+    /// What a router says of one of our own tunnels concerns whoever sent the packet inside.
+    fn tunnel_error(&mut self, packet: &mut Packet<'_>, quote: &Quote, routes: &mut impl Routes) -> Verdict {
+        let Ok(tunnelled) = Tunnelled::read(packet, quote) else { return Verdict::Pass };
+        let key = PacketKey::of(&tunnelled.view);
+        let Some(Found { connection, direction: Direction::Input | Direction::InputOnly }) =
+            key.and_then(|key| self.connections.lookup(key))
+        else {
+            return Verdict::Pass;
+        };
+        let ours = self.connections.get(connection).is_some_and(|entry| {
+            entry.method() == Method::Tunnel && entry.server().address == tunnelled.server
+        });
+        if !ours {
+            return Verdict::Pass;
+        }
+        if let Some(icmp::Error::TooBig { mtu }) = quote.error() {
+            routes.lower_mtu(tunnelled.server, mtu);
+        }
+        let Route::Via(path) = routes.route(tunnelled.server) else {
+            return Verdict::Drop(Discard::NoRoute);
+        };
+        let client = tunnelled.view.source;
+        let identification = self.next_identification();
+        match tunnelled.relay(packet, path.mtu, identification) {
+            Ok(()) => Verdict::Forward {
+                to: client,
+                outcome: crate::engine::forward::Outcome::Whole,
+                connection: Some(connection),
+            },
+            Err(_silence) => Verdict::Drop(Discard::TooBig),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+use crate::engine::forward::icmp;
+use crate::engine::packet::protocol::ICMP;
+
+/// What a router says of a packet.
+fn error_about(packet: &[u8], router: &str, error: icmp::Error) -> Vec<u8> {
+    let mut buffer = vec![0; HEADROOM];
+    buffer.extend(packet);
+    let end = buffer.len();
+    let view = View::read(packet).expect("a packet");
+    let mut packet = Packet::new(&mut buffer, HEADROOM, end, Default::default()).expect("a packet");
+    icmp::answer(&mut packet, &view, error, address(router), 1).expect("it may be answered");
+    packet.bytes().to_vec()
+}
+
+fn handle(site: &mut Site, bytes: &[u8]) -> Out {
+    let mut buffer = vec![0; HEADROOM];
+    buffer.extend(bytes);
+    let end = buffer.len();
+    let mut packet = Packet::new(&mut buffer, HEADROOM, end, Default::default()).expect("a packet");
+    let read = site.engine.read(bytes).expect("a packet");
+    let moment = site.engine.moment(site.now);
+    let verdict = site.engine.process(&mut packet, &read, None, &mut site.host, moment);
+    Out { verdict, bytes: packet.bytes().to_vec() }
+}
+
+/// The packet that an error quotes.
+fn quoted(out: &Out) -> View {
+    assert_eq!(out.view().protocol, ICMP);
+    let quoted = &out.bytes[28..];
+    // It is cut off.
+    let mut whole = quoted.to_vec();
+    whole.resize(2000, 0);
+    View::read(&whole).expect("a packet")
+}
+
+#[test]
+fn an_error_about_a_packet_to_the_server_comes_from_the_service_and_quotes_what_the_client_sent() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    let out = site.send(&tcp(3001, SYN));
+    let error = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
+    let told = handle(&mut site, &error);
+    assert_eq!(told.way(), "10.9.0.1 > 10.1.0.9 to 10.1.0.9");
+    let quoted = quoted(&told);
+    assert_eq!((quoted.destination, quoted.ports.expect("ports").destination), (address("10.9.0.1"), 80));
+}
+
+#[test]
+fn an_error_about_an_answer_goes_to_the_server_and_quotes_what_it_sent() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    site.send(&tcp(3001, SYN));
+    let answer = site.send(&back("10.2.0.11", ("10.1.0.9", 3001), SYN | ACK));
+    let error = error_about(&answer.bytes, "10.1.0.254", icmp::Error::TooBig { mtu: 1400 });
+    let told = handle(&mut site, &error);
+    assert_eq!(told.way(), "10.1.0.254 > 10.2.0.11 to 10.2.0.11");
+    let quoted = quoted(&told);
+    assert_eq!((quoted.source, quoted.ports.expect("ports").source), (address("10.2.0.11"), 8080));
+}
+
+#[test]
+fn an_error_about_a_tunnel_lowers_its_mtu_and_goes_to_the_client() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 0, Forwarding::Tunnel(crate::Tunnel::Ipip))]);
+    site.send(&tcp(3001, SYN));
+    let long = site.send(&Build { payload: vec![1; 1200], ..tcp(3001, ACK) });
+    let error = error_about(&long.bytes, "10.2.0.254", icmp::Error::TooBig { mtu: 1000 });
+    let told = handle(&mut site, &error);
+    assert_eq!(told.way(), "10.9.0.1 > 10.1.0.9 to 10.1.0.9");
+    assert_eq!(told.bytes[26..28], 980_u16.to_be_bytes());
+    assert_eq!(site.host.mtus[&address("10.2.0.11")], 1000);
+    let again = site.send(&Build { payload: vec![1; 1200], ..tcp(3001, ACK) });
+    assert_eq!(again.verdict, Verdict::Answer { to: address("10.1.0.9"), why: Discard::TooBig });
+}
+
+#[test]
+fn other_messages_and_errors_about_others_are_the_hosts() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    let ping = Build { protocol: ICMP, payload: vec![8, 0, 0xf7, 0xff, 0, 0, 0, 0], ..tcp(0, 0) };
+    assert_eq!(site.send(&ping).verdict, Verdict::Pass);
+    let stranger = Build { source: end("10.9.0.1", 80), destination: end("10.1.0.9", 3001), ..tcp(0, ACK) };
+    let error = error_about(&stranger.bytes(), "10.1.0.9", icmp::Error::PortUnreachable);
+    assert_eq!(handle(&mut site, &error).verdict, Verdict::Pass);
+}
+
+#[test]
+fn an_error_with_a_wrong_checksum_goes_nowhere() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    let out = site.send(&tcp(3001, SYN));
+    let mut error = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
+    error[22] ^= 1;
+    assert_eq!(handle(&mut site, &error).verdict, Verdict::Drop(Discard::BadError));
+    assert_eq!(site.engine.discards().get(Discard::BadError), 1);
+}
