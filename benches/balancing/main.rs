@@ -5,6 +5,7 @@
 //! cargo bench --bench balancing                    everything, about 15 minutes
 //! cargo bench --bench balancing -- --quick         fewer and shorter runs, three minutes
 //! cargo bench --bench balancing -- --only checks,load
+//! cargo bench --bench balancing -- --only own      without the kernel, on this machine
 //! cargo bench --bench balancing -- --buoy PATH     another build, to compare two of them
 //! ```
 //!
@@ -88,6 +89,9 @@ enum Measure {
     Changes,
     /// Thousands of random reloads
     Reloads,
+    /// What loading that large table takes of Buoy alone. By itself (`--only own`), as root, it is measured on this
+    /// machine's own kernel, whether that has IPVS or not
+    Own,
 }
 
 /// How thorough to be.
@@ -103,6 +107,8 @@ fn main() -> ExitCode {
         server::run()
     } else if kernel::is_inside() {
         measure(&options)
+    } else if options.only == [Measure::Own] {
+        measure_own()
     } else {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -116,6 +122,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What needs no kernel with IPVS.
+fn measure_own() -> Result<()> {
+    let mut report = Report::default();
+    changes::measure_own(&mut report)?;
+    println!("{report}");
+    Ok(())
 }
 
 fn measure(options: &Options) -> Result<()> {
@@ -139,6 +153,7 @@ fn measure(options: &Options) -> Result<()> {
             Measure::Load => load::measure(&contestants, effort, &mut report),
             Measure::Changes => changes::measure(effort, &mut report),
             Measure::Reloads => reloads::measure(&contestants, effort, &mut report),
+            Measure::Own => changes::measure_own(&mut report),
         };
         taken.with_context(|| format!("measuring {measure:?}"))?;
     }

@@ -62,7 +62,6 @@ impl Sum {
     }
 
     /// In 16 bits.
-    #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits before")]
     pub const fn folded(self) -> u16 {
         let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
         let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
