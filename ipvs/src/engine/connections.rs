@@ -106,6 +106,8 @@ pub struct Found {
 pub struct Sought {
     key: PacketKey,
     hash: u64,
+    /// Where it probably is, if that is known.
+    likely: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -168,58 +170,44 @@ impl Connections {
     }
 
     pub const fn sought(&self, key: PacketKey) -> Sought {
-        Sought { key, hash: self.secret.hash(&key, Kind::Connection) }
+        Sought { key, hash: self.secret.hash(&key, Kind::Connection), likely: connection::NONE }
     }
 
     /// Brings what these lookups will read near, all at once: each alone waits for memory twice. Worth it for the packets
-    /// of a batch, a few dozen at a time.
-    pub fn approach(&self, sought: &[Sought]) {
+    /// of a batch, a few dozen at a time, before the first of them changes the table.
+    pub fn approach(&self, sought: &mut [Sought]) {
         let mut near = 0_u32;
-        for sought in sought {
+        for sought in &*sought {
             near ^= self.index.approach(sought.hash);
         }
-        for sought in sought {
+        for sought in &mut *sought {
             // One that looks alike, nearly always the one.
-            let mut likely = None;
-            self.index.find(sought.hash, |slot| {
-                likely = self.slots.indexed(slot);
-                true
-            });
-            near ^= likely.map_or(0, Connection::packets);
+            let first = self.index.find(sought.hash, |_| true);
+            sought.likely = first.unwrap_or(connection::NONE);
+        }
+        // In a loop of its own, and a short one: so many more of these are under way at the same time.
+        for sought in &*sought {
+            near ^= self.slots.place(sought.likely).map_or(0, Connection::approach);
         }
         black_box(near);
     }
 
     /// The connection of a packet. What could be a client's packet is that.
     pub fn find(&self, sought: &Sought) -> Option<Found> {
-        let mut reply = None;
-        let request = self.index.find(sought.hash, |slot| {
-            let Some(entry) = self.slots.indexed(slot) else { return false };
-            if entry.is_asked_for(&sought.key, Kind::Connection) {
-                return true;
+        let is_it = |slot| self.slots.place(slot).is_some_and(|entry| entry.has_packet(&sought.key));
+        let likely = Some(sought.likely).filter(|slot| is_it(*slot));
+        match likely.or_else(|| self.index.find(sought.hash, is_it)) {
+            Some(slot) => {
+                let direction = self.slots.place(slot)?.direction_of(&sought.key);
+                Some(Found { connection: ConnectionIndex(slot), direction })
             }
-            if reply.is_none() && entry.is_answered_by(&sought.key) {
-                reply = Some(slot);
-            }
-            false
-        });
-        match (request, reply) {
-            (Some(slot), _) => self.found_by_client(ConnectionIndex(slot)),
-            (None, Some(slot)) => {
-                Some(Found { connection: ConnectionIndex(slot), direction: Direction::Output })
-            }
-            (None, None) if self.without_client_port == 0 => None,
-            (None, None) => {
+            None if self.without_client_port == 0 => None,
+            None => {
                 let key = PacketKey { source_port: 0, ..sought.key };
-                self.found_by_client(self.find_exactly(&key, Kind::WithoutClientPort)?)
+                let connection = self.find_exactly(&key, Kind::WithoutClientPort)?;
+                Some(Found { connection, direction: self.get(connection)?.direction_of(&key) })
             }
         }
-    }
-
-    fn found_by_client(&self, connection: ConnectionIndex) -> Option<Found> {
-        let no_output = self.slots.indexed(connection.0)?.has_no_output();
-        let direction = if no_output { Direction::InputOnly } else { Direction::Input };
-        Some(Found { connection, direction })
     }
 
     /// As [`find`](Self::find), for one packet.
@@ -236,7 +224,7 @@ impl Connections {
     }
 
     fn find_hashed(&self, key: &PacketKey, kind: Kind, hash: u64) -> Option<ConnectionIndex> {
-        let is_it = |slot| self.slots.indexed(slot).is_some_and(|entry| entry.is_asked_for(key, kind));
+        let is_it = |slot| self.slots.place(slot).is_some_and(|entry| entry.is_asked_for(key, kind));
         self.index.find(hash, is_it).map(ConnectionIndex)
     }
 
@@ -268,6 +256,8 @@ impl Connections {
         connection.scheduled = connection.expires;
         connection.controller = controller.map_or(connection::NONE, ConnectionIndex::get);
         connection.controlled = 0;
+        connection.set_found_by_request(false);
+        connection.set_found_by_reply(false);
         let expires = connection.expires;
         let Some(slot) = self.slots.insert(connection) else {
             self.counts.full += 1;

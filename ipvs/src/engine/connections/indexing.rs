@@ -1,6 +1,6 @@
 //! Under which keys entries are found.
 
-use super::connection::Connection;
+use super::connection::{Connection, NONE};
 use super::key::{Kind, PacketKey, Secret};
 use super::{ConnectionIndex, Connections};
 
@@ -58,47 +58,67 @@ impl Connections {
     /// Puts an entry into the index under all keys that packets can have for it.
     pub(super) fn index_entry(&mut self, slot: u32, hashes: Hashes) {
         let Some(entry) = self.slots.get(slot) else { return };
-        let (kind, reply) = (entry.kind(), entry.reply());
-        // There is room for two places of every entry.
-        let by_request = self.index.insert(hashes.request, slot).is_ok();
-        let by_reply = kind == Kind::Connection
-            && hashes.reply != hashes.request
-            && self.index_reply(slot, &reply, hashes.reply);
+        let (kind, request, reply) = (entry.kind(), entry.request(), entry.reply());
+        let by_request = match kind {
+            Kind::Connection => self.index_among_alike(slot, &request, hashes.request),
+            // There is room for two places of every entry.
+            Kind::WithoutClientPort | Kind::Template => self.index.insert(hashes.request, slot).is_ok(),
+        };
         if let Some(entry) = self.slots.get_mut(slot) {
             entry.set_found_by_request(by_request);
-            entry.set_found_by_reply(by_reply);
+        }
+        if kind == Kind::Connection && hashes.reply != hashes.request {
+            let by_reply = self.index_among_alike(slot, &reply, hashes.reply);
+            if let Some(entry) = self.slots.get_mut(slot) {
+                entry.set_found_by_reply(by_reply);
+            }
         }
     }
 
-    /// Puts an entry before those that have the same key.
-    fn index_reply(&mut self, slot: u32, reply: &PacketKey, hash: u64) -> bool {
-        let mut alike = [0; ALIKE];
+    /// Puts a connection under a key where others may be, so that the first that is found is the right one: that whose
+    /// client has the key, and else the newest whose server has it.
+    fn index_among_alike(&mut self, slot: u32, key: &PacketKey, hash: u64) -> bool {
+        let mut alike = [NONE; ALIKE + 1];
         let mut count = 0;
         self.index.find(hash, |other| {
-            let is_alike = self
-                .slots
-                .get(other)
-                .is_some_and(|entry| entry.is_found_by_reply() && entry.reply() == *reply);
+            let is_alike = self.slots.place(other).is_some_and(|entry| entry.has_packet(key));
             // An entry can come twice: its other key may look like this one.
-            let is_new = !alike.iter().take(count).any(|known| *known == other);
-            if let Some(place) = alike.get_mut(count).filter(|_| is_alike && is_new) {
+            if is_alike
+                && !alike.contains(&other)
+                && let Some(place) = alike.get_mut(count)
+            {
                 *place = other;
                 count += 1;
             }
-            count == ALIKE
+            false
         });
-        let alike = alike.into_iter().take(count);
-        for other in alike.clone() {
+        if count == 0 {
+            return self.index.insert(hash, slot).is_ok();
+        }
+        for other in alike.into_iter().take(count) {
             self.index.remove(hash, other);
         }
-        let inserted = self.index.insert(hash, slot).is_ok();
-        for (age, other) in alike.enumerate() {
-            let kept = age + 1 < ALIKE && self.index.insert(hash, other).is_ok();
-            if let Some(other) = self.slots.get_mut(other) {
-                other.set_found_by_reply(kept);
+        let is_request = |slot| self.slots.place(slot).is_some_and(|entry| entry.request() == *key);
+        let others = alike.into_iter().take(count);
+        let mut ordered = [NONE; ALIKE + 2];
+        let clients = others.clone().filter(|other| is_request(*other));
+        let servers = others.filter(|other| !is_request(*other));
+        let in_order = clients.chain([slot]).chain(servers);
+        ordered.iter_mut().zip(in_order).for_each(|(place, other)| *place = other);
+        let mut replies = 0;
+        let mut is_in = false;
+        for other in ordered.into_iter().take(count + 1) {
+            let Some(entry) = self.slots.get_mut(other) else { continue };
+            let by_request = entry.request() == *key;
+            replies += usize::from(!by_request);
+            let kept = replies <= ALIKE && self.index.insert(hash, other).is_ok();
+            match (other == slot, by_request) {
+                (true, _) => is_in = kept,
+                (false, true) => entry.set_found_by_request(kept),
+                (false, false) => entry.set_found_by_reply(kept),
             }
         }
-        inserted
+        is_in
     }
 
     pub(super) fn unindex_entry(&mut self, slot: u32) {

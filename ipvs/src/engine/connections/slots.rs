@@ -83,12 +83,8 @@ impl Slots {
         self.place_mut(slot).filter(|place| place.is_live())
     }
 
-    /// An entry that the index has: it has no vacant slots.
-    pub(super) fn indexed(&self, slot: u32) -> Option<&Connection> {
-        self.place(slot)
-    }
-
-    fn place(&self, slot: u32) -> Option<&Connection> {
+    /// As [`get`](Self::get), but a vacant slot has what was there last. Nothing finds it.
+    pub(super) fn place(&self, slot: u32) -> Option<&Connection> {
         let slot = slot as usize;
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
     }

@@ -2,6 +2,7 @@
 
 use super::{Connection, Flags};
 use crate::engine::connections::key::{Kind, PacketKey};
+use crate::engine::state::Direction;
 use crate::sync::Method;
 
 impl Connection {
@@ -39,6 +40,11 @@ impl Connection {
         }
     }
 
+    /// Brings both of its lines near. The number means nothing.
+    pub(in crate::engine::connections) fn approach(&self) -> u32 {
+        u32::from(self.server_port) ^ self.packets
+    }
+
     /// What packets of its client have.
     pub(in crate::engine::connections) const fn request(&self) -> PacketKey {
         PacketKey {
@@ -71,9 +77,21 @@ impl Connection {
         self.request() == *key && self.kind() == kind
     }
 
-    /// Whether this is what a packet of a server belongs to.
-    pub(in crate::engine::connections) fn is_answered_by(&self, key: &PacketKey) -> bool {
-        self.kind() == Kind::Connection && self.reply() == *key
+    /// Whether packets with this key belong to this connection.
+    pub(in crate::engine::connections) fn has_packet(&self, key: &PacketKey) -> bool {
+        let by_request = self.is_found_by_request() && self.request() == *key;
+        self.kind() == Kind::Connection && (by_request || self.is_found_by_reply() && self.reply() == *key)
+    }
+
+    /// Where a packet of this connection goes.
+    pub(in crate::engine::connections) fn direction_of(&self, key: &PacketKey) -> Direction {
+        if self.request() != *key {
+            Direction::Output
+        } else if self.has_no_output() {
+            Direction::InputOnly
+        } else {
+            Direction::Input
+        }
     }
 
     /// Only for an entry that the index does not have.

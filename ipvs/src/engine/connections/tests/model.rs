@@ -73,8 +73,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Some pretend to be a service or a server.
 fn client(number: u8, port: u16) -> Endpoint<Address> {
-    Endpoint::new(Address::v4(0x0a01_0000 + u32::from(number)), port)
+    match (number, port) {
+        (2, 1) => service(0),
+        (2, 2) => server(0),
+        _ => Endpoint::new(Address::v4(0x0a01_0000 + u32::from(number)), port),
+    }
 }
 
 fn service(number: u8) -> Endpoint<Address> {
@@ -340,7 +345,7 @@ impl Pair {
         {
             let request = between(client(from, port), service(to));
             let template = self.find_exactly(PacketKey { source_port: 0, ..request }, Kind::Template);
-            let key = TemplateKey::of_service(Protocol::Tcp, service(to), client(from, 0).address, 32);
+            let key = TemplateKey::of_service(Protocol::Tcp, service(to), client(from, port).address, 32);
             prop_assert_eq!(self.table.find_template(&key), template.map(|known| known.index));
             let replies = [(server(to), client(from, port)), (server(to), local(port))];
             keys.extend(replies.map(|(source, destination)| between(source, destination)));
