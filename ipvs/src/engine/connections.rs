@@ -58,7 +58,7 @@ impl ConnectionIndex {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entries, templates included; at least one, and at most [`Index::MOST`]. Each takes 140 bytes when it is first
-    /// there, and 14 to 28 that the index has from the start.
+    /// there, and 16 that the index has from the start.
     pub connections: u32,
 }
 

@@ -180,6 +180,38 @@ mod tests {
     }
 
     #[test]
+    fn packets_that_can_belong_to_a_connection_have_a_key() {
+        use crate::engine::packet::{Fragment, Ports};
+        let view = |protocol, ports: Option<(u16, u16)>| View {
+            family: Family::V4,
+            source: address("192.0.2.1"),
+            destination: address("10.9.0.1"),
+            protocol,
+            ttl: 64,
+            class: 0,
+            fragment: Fragment::Whole,
+            dont_fragment: true,
+            transport: 20,
+            end: 60,
+            ports: ports.map(|(source, destination)| Ports { source, destination }),
+        };
+        for (protocol, ports, expected) in [
+            (6, Some((1024, 80)), Some((6, 1024, 80))),
+            (17, Some((0, 53)), Some((17, 0, 53))),
+            (132, Some((5, 6)), Some((132, 5, 6))),
+            // Cut off, or a later fragment.
+            (6, None, None),
+            (50, None, Some((17, 500, 500))),
+            (51, None, Some((17, 500, 500))),
+            (1, None, None),
+        ] {
+            let key = PacketKey::of(&view(protocol, ports));
+            let found = key.map(|key| (key.protocol, key.source_port, key.destination_port));
+            assert_eq!(found, expected, "{protocol} {ports:?}");
+        }
+    }
+
+    #[test]
     fn clients_of_one_network_share_a_template() {
         let service = Endpoint::new(address("10.9.0.1"), 80);
         let of = |client, len| TemplateKey::of_service(Protocol::Tcp, service, address(client), len).client();
