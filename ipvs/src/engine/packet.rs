@@ -192,7 +192,9 @@ impl Extensions {
         for _ in 0..EXTENSIONS {
             let known =
                 matches!(found.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION);
-            if !known || found.fragment == Fragment::Later {
+            // A fragment of a fragment is the outer one's: only that says whether the packet is all here.
+            let nested = found.protocol == FRAGMENT && found.fragment != Fragment::Whole;
+            if !known || nested || found.fragment == Fragment::Later {
                 return Ok(found);
             }
             let rest = packet.get(found.transport..end).unwrap_or_default();

@@ -89,6 +89,22 @@ fn extension_headers_are_passed_over() {
 }
 
 #[test]
+fn the_outer_fragment_header_says_whether_a_packet_is_whole() {
+    let header = |next: u8, fragment: u8| [next, 0, 0, fragment, 0, 0, 0, 7];
+    let (atomic, first, later) = (0, 1, 8);
+    for (what, outer, inner, expected) in [
+        ("an atomic fragment in a fragment", first, atomic, (Fragment::First, 44, None)),
+        ("a fragment in a first one", first, later, (Fragment::First, 44, None)),
+        ("a fragment in a later one", later, first, (Fragment::Later, 44, None)),
+        ("a fragment in an atomic one", atomic, first, (Fragment::First, 17, Some(5000))),
+    ] {
+        let packet = v6(44, &[&header(44, outer)[..], &header(17, inner), &UDP].concat());
+        let view = View::read(&packet).unwrap();
+        assert_eq!((view.fragment, view.protocol, view.ports.map(|ports| ports.source)), expected, "{what}");
+    }
+}
+
+#[test]
 fn what_is_no_packet_is_named() {
     let mut short_header = SYN;
     short_header[0] = 0x44;
