@@ -12,6 +12,7 @@ pub mod forward;
 pub mod index;
 pub mod packet;
 pub mod process;
+pub mod reassembly;
 pub mod scheduler;
 pub mod services;
 pub mod state;

@@ -139,7 +139,7 @@ impl View {
         if [source, destination].iter().any(|address| address.family() == Family::V4) {
             return Err(Malformed::Mapped);
         }
-        let extensions = Extensions::read(packet, header[6], header.len(), end)?;
+        let extensions = Extensions::read(packet, header[NEXT_HEADER], header.len(), end)?;
         let view = Self {
             family: Family::V6,
             source,
@@ -179,7 +179,31 @@ struct Extensions {
     protocol: u8,
     transport: usize,
     fragment: Fragment,
+    fragment_header: Option<FragmentHeader>,
 }
+
+/// Where a fragment of IPv6 says that it is one (RFC 8200, 4.5), in bytes from the first one of the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FragmentHeader {
+    /// Where its eight bytes begin.
+    pub(super) at: usize,
+    /// The "next header" of what is before it.
+    pub(super) named_at: usize,
+}
+
+impl FragmentHeader {
+    /// `None` if the packet is whole; the one of an atomic fragment (RFC 6946) is none.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub(super) fn find(packet: &[u8], view: &View) -> Result<Option<Self>, Malformed> {
+        let header = packet.first_chunk::<40>().ok_or(Malformed::Truncated)?;
+        Ok(Extensions::read(packet, header[NEXT_HEADER], header.len(), view.end)?.fragment_header)
+    }
+}
+
+/// Where the header of IPv6 says what is next; in extension headers it is the first byte.
+const NEXT_HEADER: usize = 6;
 
 impl Extensions {
     fn read(packet: &[u8], first: u8, at: usize, end: usize) -> Result<Self, Malformed> {
@@ -188,7 +212,9 @@ impl Extensions {
         const FRAGMENT: u8 = 44;
         const AUTHENTICATION: u8 = 51;
         const DESTINATION: u8 = 60;
-        let mut found = Self { protocol: first, transport: at, fragment: Fragment::Whole };
+        let mut found =
+            Self { protocol: first, transport: at, fragment: Fragment::Whole, fragment_header: None };
+        let mut named_at = NEXT_HEADER;
         for _ in 0..EXTENSIONS {
             let known =
                 matches!(found.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION);
@@ -208,6 +234,9 @@ impl Extensions {
                         (0, _) => Fragment::First,
                         _ => Fragment::Later,
                     };
+                    if found.fragment != Fragment::Whole {
+                        found.fragment_header = Some(FragmentHeader { at: found.transport, named_at });
+                    }
                     8
                 }
                 AUTHENTICATION => (usize::from(length) + 2) * 4,
@@ -217,6 +246,7 @@ impl Extensions {
                 return Err(Malformed::Truncated);
             }
             found.protocol = next;
+            named_at = found.transport;
             found.transport += length;
         }
         Err(Malformed::TooManyExtensions)

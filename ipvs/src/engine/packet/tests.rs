@@ -101,6 +101,10 @@ fn the_outer_fragment_header_says_whether_a_packet_is_whole() {
         let packet = v6(44, &[&header(44, outer)[..], &header(17, inner), &UDP].concat());
         let view = View::read(&packet).unwrap();
         assert_eq!((view.fragment, view.protocol, view.ports.map(|ports| ports.source)), expected, "{what}");
+        let at = if outer == atomic { 48 } else { 40 };
+        let named_at = if outer == atomic { 40 } else { 6 };
+        let found = FragmentHeader::find(&packet, &view);
+        assert_eq!(found, Ok(Some(FragmentHeader { at, named_at })), "{what}");
     }
 }
 
