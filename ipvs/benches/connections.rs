@@ -96,7 +96,7 @@ fn one_by_one(table: &mut Connections, packets: &[PacketKey], now: Tick) {
 fn in_batches(table: &mut Connections, packets: &[PacketKey], now: Tick) {
     for batch in packets.as_chunks::<BATCH>().0 {
         let mut sought = batch.map(|packet| table.sought(packet));
-        table.approach(&mut sought);
+        table.approach(&mut sought, |sought| Some(sought));
         for sought in &sought {
             use_one(table, sought, now);
         }

@@ -173,20 +173,20 @@ impl Connections {
         Sought { key, hash: self.secret.hash(&key, Kind::Connection), likely: connection::NONE }
     }
 
-    /// Brings what these lookups will read near, all at once: each alone waits for memory twice. Worth it for the packets
-    /// of a batch, a few dozen at a time, before the first of them changes the table.
-    pub fn approach(&self, sought: &mut [Sought]) {
+    /// Brings what the lookups of these packets will read near, all at once: each alone waits for memory twice. Worth it for
+    /// the packets of a batch, a few dozen at a time, before the first of them changes the table.
+    pub fn approach<T>(&self, packets: &mut [T], sought: impl Fn(&mut T) -> Option<&mut Sought>) {
         let mut near = 0_u32;
-        for sought in &*sought {
+        for sought in packets.iter_mut().filter_map(&sought) {
             near ^= self.index.approach(sought.hash);
         }
-        for sought in &mut *sought {
+        for sought in packets.iter_mut().filter_map(&sought) {
             // One that looks alike, nearly always the one.
             let first = self.index.find(sought.hash, |_| true);
             sought.likely = first.unwrap_or(connection::NONE);
         }
         // In a loop of its own, and a short one: so many more of these are under way at the same time.
-        for sought in &*sought {
+        for sought in packets.iter_mut().filter_map(&sought) {
             near ^= self.slots.place(sought.likely).map_or(0, Connection::approach);
         }
         black_box(near);

@@ -283,7 +283,7 @@ fn a_batch_finds_what_each_alone_finds() {
     for (batch, expected) in (0..5000).collect::<Vec<_>>().chunks(32).zip(inserted.chunks(32)) {
         let mut sought: Vec<_> =
             batch.iter().map(|number| lab.table.sought(numbered(*number).reply())).collect();
-        lab.table.approach(&mut sought);
+        lab.table.approach(&mut sought, |sought| Some(sought));
         let found: Vec<_> = sought.iter().map(|sought| lab.table.find(sought)).collect();
         let expected: Vec<_> = expected
             .iter()
@@ -298,7 +298,7 @@ fn what_was_near_may_be_gone_or_another() {
     let mut lab = Lab::new(10);
     let first = lab.insert(numbered(1));
     let mut sought = [numbered(1).request(), numbered(1).reply()].map(|key| lab.table.sought(key));
-    lab.table.approach(&mut sought);
+    lab.table.approach(&mut sought, |sought| Some(sought));
     lab.table.remove(first, lab.tick());
     assert_eq!(sought.each_ref().map(|sought| lab.table.find(sought)), [None, None]);
     let second = lab.insert(numbered(2));

@@ -126,8 +126,8 @@ impl Engine {
     }
 
     /// Has what these packets need of the tables brought near.
-    pub fn approach(&self, sought: &[Sought]) {
-        self.connections.approach(sought);
+    pub fn approach(&self, packets: &mut [Read]) {
+        self.connections.approach(packets, |read| read.sought.as_mut());
     }
 
     /// What becomes of a packet, and makes it so. `mark` is the firewall's.
