@@ -16,3 +16,4 @@ pub mod selector;
 pub mod tap;
 pub mod tc;
 pub mod virtio;
+pub mod ways;
