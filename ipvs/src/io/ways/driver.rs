@@ -14,6 +14,7 @@ use socket2::SockRef;
 use thiserror::Error;
 
 use super::answers::{Question, Route};
+use super::message::Event;
 use super::next_hop_table::NextHopTable;
 use super::topology::{Effect, Lookup, Topology};
 use super::{Changed, Way, message};
@@ -70,6 +71,9 @@ pub struct Ways<W> {
     sequence: u32,
     received: Vec<u8>,
     asked: u64,
+    /// Events were lost: nothing is taken for granted until a new dump.
+    overrun: bool,
+    opened: Instant,
 }
 
 impl<W: NextHopWriter> Ways<W> {
@@ -89,6 +93,8 @@ impl<W: NextHopWriter> Ways<W> {
             sequence: 0,
             received: Vec::with_capacity(READ_BUFFER),
             asked: 0,
+            overrun: false,
+            opened: now,
         };
         ways.dump()?;
         ways.topology.take_changed();
@@ -100,10 +106,7 @@ impl<W: NextHopWriter> Ways<W> {
     pub fn way_to(&mut self, destination: Address, mark: u32, from: Option<Address>) -> Option<Way> {
         let way = match self.topology.look_up(destination, mark, from) {
             Lookup::Known(way) => way,
-            Lookup::Ask(question) => {
-                let route = self.ask(&question)?;
-                self.topology.answer(&question, route)
-            }
+            Lookup::Ask(_) => self.ask_way(destination, mark, from)?,
         };
         // What cannot be written stays to be written, and the next call that may fail tells why.
         drop(self.carry_out());
@@ -144,32 +147,59 @@ impl<W: NextHopWriter> Ways<W> {
     /// The kernel could not be listened to, or a next hop not be written. What was read before counts; the next call goes
     /// on from there.
     pub fn handle_readable(&mut self) -> Result<Vec<Changed>, WaysError> {
+        self.read_events()?;
+        self.catch_up()
+    }
+
+    /// When to call [`Self::handle_timeout`]. May be earlier after any other call.
+    pub fn poll_timeout(&self) -> Instant {
+        if self.overrun { self.opened } else { self.topology.poll_timeout() }
+    }
+
+    /// Says what has changed, as [`Self::handle_readable`] does: lookups read events too.
+    ///
+    /// # Errors
+    /// The kernel could not be asked, or a next hop not be written: tried anew by the next call, which had better come
+    /// later, although [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<Vec<Changed>, WaysError> {
+        self.topology.handle_timeout(now);
+        self.catch_up()
+    }
+
+    fn ask_way(&mut self, destination: Address, mark: u32, from: Option<Address>) -> Option<Way> {
+        // An answer counts for all addresses within the prefixes that are known, so that these have to be of now.
+        drop(self.read_events());
+        match self.topology.look_up(destination, mark, from) {
+            Lookup::Known(way) => Some(way),
+            Lookup::Ask(question) => {
+                let route = self.ask(&question)?;
+                Some(self.topology.answer(&question, route))
+            }
+        }
+    }
+
+    fn read_events(&mut self) -> Result<(), WaysError> {
         for _ in 0..DATAGRAMS_AT_ONCE {
             match receive(&self.events, &mut self.received) {
                 Ok(()) => self.take_in(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Events were lost: there were more than there is room for.
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => self.dump()?,
+                // There were more than there is room for.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    self.overrun = true;
+                    self.topology.handle(Event::Unreadable);
+                }
                 Err(error) => return Err(WaysError::Socket(error)),
             }
         }
-        if self.topology.wants_dump() {
+        Ok(())
+    }
+
+    fn catch_up(&mut self) -> Result<Vec<Changed>, WaysError> {
+        if self.overrun || self.topology.wants_dump() {
             self.dump()?;
         }
         self.carry_out()?;
         Ok(self.topology.take_changed())
-    }
-
-    /// When to call [`Self::handle_timeout`]. May move forward with every call.
-    pub fn poll_timeout(&self) -> Instant {
-        self.topology.poll_timeout()
-    }
-
-    /// # Errors
-    /// A next hop could not be written.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), WaysError> {
-        self.topology.handle_timeout(now);
-        self.carry_out()
     }
 
     fn take_in(&mut self) {
@@ -230,20 +260,28 @@ impl<W: NextHopWriter> Ways<W> {
 
     /// Begins anew from what the kernel has now. Events that it has told of meanwhile are read afterwards.
     fn dump(&mut self) -> Result<(), WaysError> {
-        for attempt in 1..=DUMP_ATTEMPTS {
+        let outcome = self.read_all();
+        if outcome.is_err() {
+            self.topology.handle(Event::Unreadable);
+        }
+        self.topology.end_dump();
+        self.overrun = outcome.is_err();
+        outcome.map_err(WaysError::Dump)
+    }
+
+    fn read_all(&mut self) -> io::Result<()> {
+        for _ in 0..DUMP_ATTEMPTS {
             self.topology.begin_dump();
             let mut interrupted = false;
             for request in message::dumps() {
                 let sequence = self.next_sequence();
-                let request = message::ask_dump(request, sequence);
-                interrupted |= self.read_dump(&request).map_err(WaysError::Dump)?;
+                interrupted |= self.read_dump(&message::ask_dump(request, sequence))?;
             }
-            if !interrupted || attempt == DUMP_ATTEMPTS {
+            if !interrupted {
                 break;
             }
         }
-        self.topology.end_dump();
-        self.carry_out()
+        Ok(())
     }
 
     /// Tells whether something changed while it was made.

@@ -24,6 +24,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// So many prefixes beside those of the last dump make it time for another.
 const PREFIXES_TO_FORGET: usize = 65_536;
 
+/// Of an interface that nothing was heard of yet: what every one that does IPv6 has.
+const LEAST_MTU: u32 = 1280;
+
 /// Call [`Self::handle`] with all that a dump says between [`Self::begin_dump`] and [`Self::end_dump`], then with every
 /// event; after each call, and after lookups, carry out what [`Self::poll_effect`] says, and tell [`Self::written`].
 #[derive(Debug)]
@@ -147,7 +150,7 @@ impl Topology {
 
     fn way(&mut self, asked: Asked, route: &Route) -> Way {
         let link = self.links.get(route.interface).copied();
-        let of_link = link.map_or(u32::MAX, |link| link.mtu);
+        let of_link = link.map_or(LEAST_MTU, |link| link.mtu);
         let limit = route.mtu.filter(|mtu| *mtu < of_link);
         let mut way = Way {
             kind: route.kind,
@@ -159,8 +162,11 @@ impl Topology {
             limit,
         };
         let mut place = None;
-        if route.kind == Kind::Unicast && link.is_some_and(|link| link.kind != LinkKind::Bare) {
+        if route.kind == Kind::Unicast && link.is_none_or(|link| link.kind != LinkKind::Bare) {
             way.link_layer = LinkLayer::Pending;
+            if link.is_none() {
+                return way;
+            }
             let key = Key { interface: way.interface, neighbour: way.neighbour, limit };
             let Some((found, state)) = self.table.place_of(key) else { return way };
             place = Some(found);
@@ -355,8 +361,11 @@ impl Topology {
         }
     }
 
-    /// When to call [`Self::handle_timeout`] next.
+    /// When to call [`Self::handle_timeout`] next; a time that is past if there are changes to [take](Self::take_changed).
     pub fn poll_timeout(&self) -> Instant {
+        if !self.changed.is_empty() {
+            return self.last_period.min(self.last_retry);
+        }
         let period = self.last_period + PERIOD;
         let retry = self.table.unknown().next().map(|_| self.last_retry + RETRY);
         retry.map_or(period, |retry| retry.min(period))

@@ -74,14 +74,13 @@ fn routes_and_rules_that_cannot_be_read_are_not_passed_over() {
 #[test]
 fn rules_tell_which_marks_and_sources_they_look_at() {
     let (mark, mask) = (1u32.to_ne_bytes(), 0xffu32.to_ne_bytes());
-    let cases: [(&[(u16, &[u8])], u32, bool); 4] = [
-        (&[], 0, false),
-        (&[(FRA_FWMARK, &mark)], u32::MAX, false),
-        (&[(FRA_FWMARK, &mark), (FRA_FWMASK, &mask)], 0xff, false),
-        (&[(FRA_SRC, &[10, 0, 0, 1])], 0, true),
-    ];
-    for (attributes, mark_mask, by_source) in cases {
-        let rule = event(libc::RTM_NEWRULE, &route_bytes(libc::AF_INET, 0, 1, 0, attributes));
+    for (attributes, mark_mask, by_source) in [
+        (vec![], 0, false),
+        (vec![(FRA_FWMARK, mark.as_slice())], u32::MAX, false),
+        (vec![(FRA_FWMARK, mark.as_slice()), (FRA_FWMASK, mask.as_slice())], 0xff, false),
+        (vec![(FRA_SRC, [10, 0, 0, 1].as_slice())], 0, true),
+    ] {
+        let rule = event(libc::RTM_NEWRULE, &route_bytes(libc::AF_INET, 0, 1, 0, &attributes));
         assert_eq!(rule, Some(Event::Rule { prefix: None, mark_mask, by_source }), "{attributes:?}");
     }
 }
