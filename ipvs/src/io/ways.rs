@@ -3,7 +3,7 @@
 //!
 //! *Routes:* the kernel answers, always, so that rules, metrics, sources, next-hop objects and what future kernels route
 //! by are as they are for its own packets. It is not asked for each address: destinations that are within the same
-//! prefixes of all routes and rules get the same answer. [`Regions`](regions) finds the narrowest of these prefixes, and
+//! prefixes of all routes and rules get the same answer. The narrowest of these prefixes is found here, and
 //! one answer is kept for each, for each set of mark bits that rules look at, and for each source address if rules look
 //! at sources. A hundred thousand clients behind a default route are one question. What differs from host to host within
 //! a prefix is asked for each host: routes with several next hops (clients are spread over them as the kernel spreads its

@@ -1,5 +1,6 @@
 //! Where packets go.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -139,20 +140,41 @@ fn clients_are_spread_over_several_gateways_as_the_kernel_spreads_them() {
         return;
     }
     let mut director = Director::new();
-    director.host.ip("route add 198.51.0.0/16 nexthop via 192.0.2.253 nexthop via 192.0.2.254");
-    director.wait_until(|director| {
-        let gateways = (1..50).map(|host| director.way_to(&format!("198.51.100.{host}")).neighbour);
-        let mut gateways: Vec<_> = gateways.collect();
-        gateways.sort_unstable();
-        gateways.dedup();
-        gateways == [address("192.0.2.253"), address("192.0.2.254")]
-    });
-    for host in 1..10 {
-        let destination = format!("198.51.100.{host}");
-        let way = director.way_to(&destination);
-        let said = director.host.ip(&format!("route get {destination}"));
-        assert!(said.contains(&format!("via {} ", way.neighbour)), "{said}");
+    for (network, gateways) in [
+        ("198.51.0.0/16", ["192.0.2.253", "192.0.2.254"]),
+        ("2001:db8:2::/48", ["2001:db8::fd", "2001:db8::fe"]),
+    ] {
+        let [first, second] = gateways;
+        director.host.ip(&format!("route add {network} nexthop via {first} nexthop via {second}"));
+        let clients = if network.contains(':') { "2001:db8:2::" } else { "198.51.100." };
+        director.wait_until(|director| {
+            let ways = (1..50).map(|host| director.way_to(&format!("{clients}{host}")).neighbour);
+            ways.collect::<BTreeSet<_>>() == gateways.map(address).into()
+        });
+        for host in 1..10 {
+            let destination = format!("{clients}{host}");
+            let way = director.way_to(&destination);
+            let said = director.host.ip(&format!("route get {destination}"));
+            assert!(said.contains(&format!("via {} ", way.neighbour)), "{said}");
+        }
     }
+}
+
+#[test]
+fn a_next_hop_object_that_is_replaced_moves_the_routes_that_name_it() {
+    if !may_run() {
+        return;
+    }
+    let mut director = Director::new();
+    // As routing daemons have it: what a route's object is, only the object tells.
+    director.host.sysctl("net/ipv4/nexthop_compat_mode", "0");
+    director.host.ip("nexthop add id 1 via 192.0.2.253 dev wan");
+    director.host.ip("route add 203.0.113.0/24 nhid 1");
+    director.wait_until(|director| director.way_to("203.0.113.1").neighbour == address("192.0.2.253"));
+    director.host.ip("nexthop replace id 1 via 192.0.2.252 dev wan");
+    let changed =
+        director.wait_until(|director| director.way_to("203.0.113.1").neighbour == address("192.0.2.252"));
+    assert!(changed.contains(&Changed::Routes), "{changed:?}");
 }
 
 #[test]

@@ -170,6 +170,9 @@ fn a_neighbour_that_fails_is_pending_and_asked_for_every_second() {
     host.neighbour(LAN, "10.0.0.5", Reachability::Unresolved, 0);
     assert_eq!(host.effects(), [write(0, None)]);
     assert_eq!(host.way_to("10.0.0.5").link_layer, LinkLayer::Pending);
+    // The owner is to be told first.
+    assert!(host.topology.poll_timeout() <= host.now);
+    assert_eq!(host.topology.take_changed(), [Changed::Neighbour(index)]);
     for _ in 0..3 {
         assert_eq!(host.topology.poll_timeout(), host.now + RETRY);
         assert_eq!(host.after(RETRY), [resolve(LAN, "10.0.0.5")]);
