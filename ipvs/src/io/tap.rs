@@ -4,6 +4,8 @@
 //! [`virtio::Header`](Header). Their link-layer addresses mean nothing there; in their place stands a tag.
 #![expect(unsafe_code, reason = "no safe crate offers the ioctls of TAP devices")]
 
+mod queue;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -151,6 +153,7 @@ impl Tap {
         let offloads = self.set_offloads(TUN_F_TCP | TUN_F_USO).or_else(|_| self.set_offloads(TUN_F_TCP));
         self.done("set offloads of", offloads)?;
         self.keep_quiet();
+        self.done("set the queue of", queue::set_length(self.index, QUEUE))?;
         let socket = self.done("configure", Socket::new(Domain::UNIX, Type::DGRAM, None))?;
         let mut address = libc::ARPHRD_ETHER.to_ne_bytes().to_vec();
         address.extend(ADDRESS);
@@ -159,7 +162,6 @@ impl Tap {
         let up = (up as u16).to_ne_bytes();
         for (doing, request, value) in [
             ("set the address of", libc::SIOCSIFHWADDR, address.as_slice()),
-            ("set the queue of", libc::SIOCSIFTXQLEN, &QUEUE.to_ne_bytes()),
             ("set up", libc::SIOCSIFFLAGS, &up),
         ] {
             let outcome = InterfaceRequest::new(&self.name)
