@@ -5,6 +5,9 @@
 //! decision (see [`selector`]) goes to a [`tap`] device. The engine writes down the flow, and writes the same packet back
 //! to the TAP, where the same program forwards it. Everything else passes as if nobody had looked.
 //!
+//! *Portable*: where the kernel takes no programs ([`portable`]), rules of nftables bring the same packets to the same
+//! TAP, and the engine sends each of them itself.
+//!
 //! [`bpf`] writes programs, loads them, and keeps maps: without a compiler, a library in C or ELF files. This module is
 //! the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
 
@@ -12,6 +15,7 @@ pub mod bpf;
 pub mod flow;
 mod layout;
 pub mod next_hop;
+pub mod portable;
 pub mod selector;
 pub mod tap;
 pub mod tc;
