@@ -6,7 +6,7 @@
 //! to the TAP, where the same program forwards it. Everything else passes as if nobody had looked.
 //!
 //! *Portable*: where the kernel takes no programs ([`portable`]), rules of nftables bring the same packets to the same
-//! TAP, and the engine sends each of them itself.
+//! TAP, and the engine sends each of them itself. [`support`] finds out which of both can be.
 //!
 //! [`bpf`] writes programs, loads them, and keeps maps: without a compiler, a library in C or ELF files. This module is
 //! the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
@@ -17,6 +17,7 @@ mod layout;
 pub mod next_hop;
 pub mod portable;
 pub mod selector;
+pub mod support;
 pub mod tap;
 pub mod tc;
 pub mod virtio;

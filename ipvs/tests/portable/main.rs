@@ -16,5 +16,6 @@ mod packet;
 mod frames;
 mod lifetime;
 mod same_as_tc;
+mod support;
 mod traffic;
 mod user_namespace;

@@ -28,5 +28,5 @@ fn everything_works_in_a_user_namespace() {
     let said =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("14 passed") && !said.contains("skipped:"), "{said}");
+    assert!(said.contains("16 passed") && !said.contains("skipped:"), "{said}");
 }
