@@ -7,7 +7,8 @@
 //! one answer is kept for each, for each set of mark bits that rules look at, and for each source address if rules look
 //! at sources. A hundred thousand clients behind a default route are one question. What differs from host to host within
 //! a prefix is asked for each host: routes with several next hops (clients are spread over them as the kernel spreads its
-//! own flows by their addresses), and hosts that have a path MTU of their own, when the answer for them says so.
+//! own flows by their addresses), and hosts that have a path MTU of their own, when the answer for them says so. Path MTUs that the engine is
+//! told of in answers to its own packets it has to tell ([`Ways::learn_path_mtu`]).
 //!
 //! *Neighbours* are resolved by the kernel: it is asked to when one is needed and unknown, while it stays so (every
 //! second), and when a neighbour in use becomes stale, since packets that programs forward do not confirm anything. This
@@ -30,6 +31,7 @@ mod links;
 mod message;
 mod neighbours;
 mod next_hop_table;
+mod path_mtus;
 mod regions;
 mod topology;
 

@@ -125,6 +125,11 @@ impl<W: NextHopWriter> Ways<W> {
         self.topology.release(index);
     }
 
+    /// See [`Topology::learn_path_mtu`].
+    pub fn learn_path_mtu(&mut self, destination: Address, mtu: u32) {
+        self.topology.learn_path_mtu(destination, mtu);
+    }
+
     /// Whether it is an address of this host.
     pub fn is_local(&self, address: Address) -> bool {
         self.topology.is_local(address)

@@ -42,6 +42,7 @@ const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
 const FRA_FWMARK: u16 = 10;
 const FRA_FWMASK: u16 = 16;
+const NTF_PROXY: u8 = 8;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const IFA_ADDRESS: u16 = 1;
@@ -144,6 +145,10 @@ fn link(payload: &[u8]) -> Option<Event> {
 fn neighbour(kind: u16, payload: &[u8]) -> Option<Event> {
     // Forwarding databases of bridges have messages of this type too.
     family(*payload.first()?)?;
+    // Those that this host answers for are none of its neighbours.
+    if payload.get(10)? & NTF_PROXY != 0 {
+        return None;
+    }
     let interface = u32_at(payload, 4)?;
     let address = attribute(payload, 12, NDA_DST).and_then(address)?;
     if kind == libc::RTM_DELNEIGH {

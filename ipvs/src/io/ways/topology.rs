@@ -1,16 +1,21 @@
 //! Everything that is known of routes, links and neighbours. A value without sockets: what netlink says goes in, ways
 //! and effects come out.
 
+mod lookup;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::answers::{Answers, Asked, Found as FoundWay, Key as AnswerKey, Question, Route, Scope};
+pub use lookup::Lookup;
+
+use super::Changed;
+use super::answers::Answers;
 use super::links::{LinkKind, Links};
 use super::message::Event;
 use super::neighbours::{Neighbour, Neighbours, Reachability};
-use super::next_hop_table::{Found, Key, NextHopTable};
+use super::next_hop_table::{Key, NextHopTable};
+use super::path_mtus::PathMtus;
 use super::regions::{Answer, Prefix, Regions};
-use super::{Changed, Kind, LinkLayer, Way};
 use crate::engine::address::Address;
 use crate::io::next_hop::{NextHop, NextHopIndex};
 use crate::virtual_service::Family;
@@ -23,9 +28,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_secs(30);
 /// So many prefixes beside those of the last dump make it time for another.
 const PREFIXES_TO_FORGET: usize = 65_536;
-
-/// Of an interface that nothing was heard of yet: what every one that does IPv6 has.
-const LEAST_MTU: u32 = 1280;
 
 /// Call [`Self::handle`] with all that a dump says between [`Self::begin_dump`] and [`Self::end_dump`], then with every
 /// event; after each call, and after lookups, carry out what [`Self::poll_effect`] says, and tell [`Self::written`].
@@ -41,6 +43,7 @@ pub struct Topology {
     answers: Answers,
     links: Links,
     neighbours: Neighbours,
+    path_mtus: PathMtus,
     table: NextHopTable,
     /// Neighbours that the kernel is to be asked for.
     resolutions: BTreeSet<(u32, Address)>,
@@ -59,13 +62,6 @@ pub enum Effect {
     Write { index: NextHopIndex, next_hop: Option<NextHop> },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    Known(Way),
-    /// Ask the kernel, and tell [`Topology::answer`].
-    Ask(Question),
-}
-
 impl Topology {
     /// For an array of so many next hops, all empty.
     pub fn new(capacity: u32, now: Instant) -> Self {
@@ -77,6 +73,7 @@ impl Topology {
             answers: Answers::new(),
             links: Links::default(),
             neighbours: Neighbours::default(),
+            path_mtus: PathMtus::default(),
             table: NextHopTable::new(capacity),
             resolutions: BTreeSet::new(),
             changed: Vec::new(),
@@ -86,6 +83,7 @@ impl Topology {
         }
     }
 
+    /// Who has which place of the array.
     pub const fn next_hops(&self) -> &NextHopTable {
         &self.table
     }
@@ -98,96 +96,6 @@ impl Topology {
     /// Churn has left so many prefixes that a new dump is worth it.
     pub const fn wants_dump(&self) -> bool {
         self.regions.len() > self.dumped.saturating_mul(2).saturating_add(PREFIXES_TO_FORGET)
-    }
-
-    pub fn look_up(&mut self, destination: Address, mark: u32, from: Option<Address>) -> Lookup {
-        let asked = Asked { destination, mark, from };
-        if let Some(found) = self.answers.recent(&asked) {
-            let Some(place) = found.place else { return Lookup::Known(found.way) };
-            if let Some((index, known)) = self.table.use_place(place) {
-                let link_layer = if known { LinkLayer::Known(index) } else { LinkLayer::Pending };
-                return Lookup::Known(Way { link_layer, ..found.way });
-            }
-        }
-        let from = from.filter(|from| self.by_source && self.links.is_local(*from));
-        let (region, answer) = self.regions.find(destination);
-        let scope = if answer == Answer::PerHost { Scope::Host(destination) } else { Scope::Region(region) };
-        let key = AnswerKey { scope, mark: mark & self.mark_mask, from };
-        match self.answers.get(&key, destination) {
-            Some(route) => Lookup::Known(self.way(asked, &route)),
-            None => Lookup::Ask(Question { destination, mark, from, key }),
-        }
-    }
-
-    /// What the kernel has answered, before any other call.
-    pub fn answer(&mut self, question: &Question, route: Route) -> Way {
-        let mut key = question.key;
-        if route.exception {
-            key.scope = Scope::Host(question.destination);
-        }
-        self.answers.insert(key, route);
-        let Question { destination, mark, from, .. } = *question;
-        self.way(Asked { destination, mark, from }, &route)
-    }
-
-    /// One more flow refers to the next hop of that way: its place is not given to another until [`Self::release`].
-    /// `None` if it has no link-layer address, or all places are in use. The place of a neighbour that is not known yet is
-    /// empty, and packets of its flows go to the engine.
-    pub fn hold(&mut self, way: &Way) -> Option<NextHopIndex> {
-        if way.link_layer == LinkLayer::Absent {
-            return None;
-        }
-        let key = Key { interface: way.interface, neighbour: way.neighbour, limit: way.limit };
-        let (index, found) = self.table.hold(key)?;
-        self.furnish(key, index, found);
-        Some(index)
-    }
-
-    /// That flow is gone.
-    pub fn release(&mut self, index: NextHopIndex) {
-        self.table.release(index);
-    }
-
-    fn way(&mut self, asked: Asked, route: &Route) -> Way {
-        let link = self.links.get(route.interface).copied();
-        let of_link = link.map_or(LEAST_MTU, |link| link.mtu);
-        let limit = route.mtu.filter(|mtu| *mtu < of_link);
-        let mut way = Way {
-            kind: route.kind,
-            interface: route.interface,
-            neighbour: route.gateway.unwrap_or(asked.destination),
-            source: route.source,
-            mtu: limit.unwrap_or(of_link),
-            link_layer: LinkLayer::Absent,
-            limit,
-        };
-        let mut place = None;
-        if route.kind == Kind::Unicast && link.is_none_or(|link| link.kind != LinkKind::Bare) {
-            way.link_layer = LinkLayer::Pending;
-            if link.is_none() {
-                return way;
-            }
-            let key = Key { interface: way.interface, neighbour: way.neighbour, limit };
-            let Some((found, state)) = self.table.place_of(key) else { return way };
-            place = Some(found);
-            if let Some((index, _)) = self.table.use_place(found) {
-                self.furnish(key, index, state);
-                if self.table.get(index).is_some() {
-                    way.link_layer = LinkLayer::Known(index);
-                }
-            }
-        }
-        self.answers.remember(asked, FoundWay { way, place });
-        way
-    }
-
-    /// Gives a new place what is known of its neighbour, or has that found out.
-    fn furnish(&mut self, key: Key, index: NextHopIndex, found: Found) {
-        if found == Found::New {
-            let next_hop = self.next_hop(key);
-            self.table.set(index, next_hop);
-            self.check(key);
-        }
     }
 
     /// What programs have to know, as far as it is known.
@@ -216,6 +124,7 @@ impl Topology {
         }
     }
 
+    /// What the kernel tells, by itself or in a dump.
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::Link { interface, link } => {
@@ -371,6 +280,7 @@ impl Topology {
         retry.map_or(period, |retry| retry.min(period))
     }
 
+    /// Has unknown and stale neighbours in use asked for, and forgets what is old.
     pub fn handle_timeout(&mut self, now: Instant) {
         if now >= self.last_retry + RETRY {
             self.last_retry = now;
@@ -383,12 +293,17 @@ impl Topology {
             self.last_period = now;
             self.table.end_period();
             self.answers.forget_exceptions();
+            if self.path_mtus.end_period() {
+                self.answers.forget_recent();
+                self.note(Changed::Routes);
+            }
             for (key, _) in self.table.behind(None) {
                 self.check(key);
             }
         }
     }
 
+    /// What is to be done next. Writes come first: what follows may wait for the kernel.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if let Some((index, next_hop)) = self.table.next_write() {
             return Some(Effect::Write { index, next_hop });

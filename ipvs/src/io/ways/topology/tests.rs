@@ -5,7 +5,9 @@ mod model;
 use std::net::IpAddr;
 
 use super::*;
+use crate::io::ways::answers::Route;
 use crate::io::ways::links::Link;
+use crate::io::ways::{Kind, LinkLayer, Way};
 
 const LAN: u32 = 2;
 const WAN: u32 = 3;
@@ -298,6 +300,41 @@ fn what_differs_from_host_to_host_is_asked_for_each() {
         }
     }
     assert_eq!(host.asked, asked + 2);
+}
+
+#[test]
+fn a_path_mtu_that_was_learned_is_that_of_one_host_for_ten_minutes() {
+    let mut host = Host::new();
+    assert_eq!(host.way_to("198.51.100.7").mtu, 1500);
+    host.topology.learn_path_mtu(v4("198.51.100.7"), 1400);
+    assert_eq!(host.topology.take_changed(), [Changed::Routes]);
+    for (told, mtu) in [(1450, 1400), (1300, 1300), (68, 552)] {
+        host.topology.learn_path_mtu(v4("198.51.100.7"), told);
+        assert_eq!(host.way_to("198.51.100.7").mtu, mtu, "told {told}");
+    }
+    host.topology.learn_path_mtu(v4("2001:db8::1"), 600);
+    assert_eq!(host.way_to("2001:db8::1").mtu, 1280);
+    assert_eq!(host.way_to("198.51.100.8").mtu, 1500);
+    for _ in 0..19 {
+        host.after(PERIOD);
+    }
+    assert_eq!(host.way_to("198.51.100.7").mtu, 552);
+    host.after(PERIOD);
+    assert_eq!(host.way_to("198.51.100.7").mtu, 1500);
+}
+
+#[test]
+fn path_mtus_are_bounded() {
+    let mut host = Host::new();
+    for destination in 0..10_000 {
+        host.topology.learn_path_mtu(Address::v4(destination), 1000);
+        assert_eq!(host.way_to(&IpAddr::from(Address::v4(destination)).to_string()).mtu, 1000);
+    }
+    let narrow = (0..10_000).filter(|destination| {
+        let text = IpAddr::from(Address::v4(*destination)).to_string();
+        host.way_to(&text).mtu == 1000
+    });
+    assert_eq!(narrow.count(), 10_000 % 4096);
 }
 
 #[test]

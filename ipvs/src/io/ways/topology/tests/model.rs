@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::io::ways::Kind;
+use crate::io::ways::answers::Route;
 use crate::io::ways::links::Link;
 
 #[derive(Clone, Copy, Debug)]
