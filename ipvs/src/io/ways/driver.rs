@@ -77,8 +77,8 @@ pub struct Ways<W> {
 }
 
 impl<W: NextHopWriter> Ways<W> {
-    /// Reads all that the kernel has. `capacity` is the length of the array that `writer` writes to, all of whose entries
-    /// have to be empty.
+    /// Reads all that the kernel has. `capacity` is the length of the array that `writer` writes to. Entries that are not
+    /// empty have to be [adopted](Self::adopt).
     ///
     /// # Errors
     /// The kernel says no.
@@ -123,6 +123,11 @@ impl<W: NextHopWriter> Ways<W> {
     /// See [`Topology::release`].
     pub fn release(&mut self, index: NextHopIndex) {
         self.topology.release(index);
+    }
+
+    /// See [`Topology::adopt`].
+    pub fn adopt(&mut self, index: NextHopIndex, next_hop: NextHop) -> bool {
+        self.topology.adopt(index, next_hop)
     }
 
     /// See [`Topology::learn_path_mtu`].

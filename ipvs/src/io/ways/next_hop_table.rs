@@ -25,7 +25,8 @@ pub(super) struct Place {
     tenancy: u32,
 }
 
-/// The places of one [`NextHops`](super::super::next_hop::NextHops), which has to be empty at first.
+/// The places of one [`NextHops`](super::super::next_hop::NextHops). What is not empty in it at first has to be
+/// [adopted](super::Ways::adopt).
 #[derive(Debug)]
 pub struct NextHopTable {
     slots: Vec<Slot>,
@@ -98,11 +99,36 @@ impl NextHopTable {
 
     /// One flow less. Every [`Self::hold`] is followed by one of these, at most.
     pub(super) fn release(&mut self, index: NextHopIndex) {
-        if let Some(slot) = self.slots.get_mut(index.0 as usize) {
-            slot.holders = slot.holders.saturating_sub(1);
-            // It may be needed again soon.
-            slot.used = true;
+        let Some(slot) = self.slots.get_mut(index.0 as usize).filter(|slot| slot.holders > 0) else { return };
+        slot.holders -= 1;
+        // It may be needed again soon.
+        slot.used = true;
+        // Nobody knows whose it was.
+        if slot.holders == 0 && slot.key.is_none() {
+            self.vacate(index.0);
+            self.free.push(index.0);
         }
+    }
+
+    /// Takes over an entry that is written already, and leaves it alone until it is released. `false` if the place is in
+    /// use, or beyond the last.
+    pub(super) fn adopt(&mut self, index: NextHopIndex, next_hop: NextHop) -> bool {
+        let at = index.0;
+        if at >= self.capacity {
+            return false;
+        }
+        while let Some(next) = u32::try_from(self.slots.len()).ok().filter(|next| *next <= at) {
+            self.slots.push(Slot::default());
+            self.free.push(next);
+        }
+        let Some(free) = self.free.iter().position(|free| *free == at) else { return false };
+        self.free.swap_remove(free);
+        if let Some(slot) = self.slots.get_mut(at as usize) {
+            slot.holders = 1;
+            slot.next_hop = Some(next_hop);
+            slot.written = Some(next_hop);
+        }
+        true
     }
 
     pub(super) fn place_of(&mut self, key: Key) -> Option<(Place, Found)> {

@@ -56,14 +56,15 @@ pub struct Topology {
 /// What is to be done outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Have the kernel find out, or check, the address of a neighbour.
+    /// Have the kernel find out, or check, the address of a neighbour. It takes the request when nobody else is changing
+    /// links or addresses (a lock, `rtnl`), unlike questions for routes.
     Resolve { interface: u32, neighbour: Address },
     /// Write to the array.
     Write { index: NextHopIndex, next_hop: Option<NextHop> },
 }
 
 impl Topology {
-    /// For an array of so many next hops, all empty.
+    /// For an array of so many next hops, of which those that are not empty are [adopted](Self::adopt).
     pub fn new(capacity: u32, now: Instant) -> Self {
         Self {
             regions: Regions::new(),

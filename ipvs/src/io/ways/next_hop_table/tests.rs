@@ -102,3 +102,19 @@ fn a_write_that_failed_is_the_next_again() {
     table.written(index);
     assert_eq!(table.next_write(), None);
 }
+
+#[test]
+fn what_a_former_process_has_written_stays_until_it_is_released() {
+    let mut table = NextHopTable::new(3);
+    assert!(table.adopt(NextHopIndex(1), next_hop(9)));
+    assert!(!table.adopt(NextHopIndex(1), next_hop(9)) && !table.adopt(NextHopIndex(3), next_hop(9)));
+    let others = [held(&mut table, 1), held(&mut table, 2)];
+    assert!(!others.contains(&NextHopIndex(1)));
+    table.end_period();
+    assert_eq!((table.hold(key(3)), writes(&mut table)), (None, vec![]));
+    table.release(NextHopIndex(1));
+    table.release(NextHopIndex(1));
+    assert_eq!(writes(&mut table), [(NextHopIndex(1), None)]);
+    assert_eq!((held(&mut table, 3), table.hold(key(4))), (NextHopIndex(1), None));
+    assert!(!table.adopt(NextHopIndex(0), next_hop(9)));
+}

@@ -2,7 +2,7 @@
 
 use super::Topology;
 use crate::engine::address::Address;
-use crate::io::next_hop::NextHopIndex;
+use crate::io::next_hop::{NextHop, NextHopIndex};
 use crate::io::ways::answers::{Asked, Found as FoundWay, Key as AnswerKey, Question, Route, Scope};
 use crate::io::ways::links::LinkKind;
 use crate::io::ways::next_hop_table::{Found, Key};
@@ -68,6 +68,13 @@ impl Topology {
     /// That flow is gone.
     pub fn release(&mut self, index: NextHopIndex) {
         self.table.release(index);
+    }
+
+    /// Flows that were there before refer to an entry that is written already. It keeps its place, as it is, whatever
+    /// becomes of its neighbour, until one [`Self::release`]: give those flows other next hops soon. `false` if the place
+    /// is in use: adopt before anything is looked up.
+    pub fn adopt(&mut self, index: NextHopIndex, next_hop: NextHop) -> bool {
+        self.table.adopt(index, next_hop)
     }
 
     /// A packet of ours was too long on its way to that address: an ICMP error that quotes it says what would not be. That
