@@ -1,20 +1,23 @@
-//! How a packet gets to an address: interface, neighbour, longest packet, source address; from the routes, rules, links and
-//! neighbours that the kernel has.
+//! How a packet gets to an address: interface, neighbour, longest packet, source address; from the routes, rules, links
+//! and neighbours that the kernel has.
 //!
-//! *Routes:* the kernel answers, always, so that rules, metrics, sources, next-hop objects and what future kernels route
-//! by are as they are for its own packets. It is not asked for each address: destinations that are within the same
-//! prefixes of all routes and rules get the same answer. The narrowest of these prefixes is found here, and
-//! one answer is kept for each, for each set of mark bits that rules look at, and for each source address if rules look
-//! at sources. A hundred thousand clients behind a default route are one question. What differs from host to host within
-//! a prefix is asked for each host: routes with several next hops (clients are spread over them as the kernel spreads its
-//! own flows by their addresses), and hosts that have a path MTU of their own, when the answer for them says so. Path MTUs that the engine is
-//! told of in answers to its own packets it has to tell ([`Ways::learn_path_mtu`]).
+//! *Routes:* the kernel answers, always, so that rules, metrics, sources, next-hop objects and what future kernels
+//! route by are as they are for its own packets. It is not asked for each address: destinations that are within the
+//! same prefixes of all routes and rules get the same answer. The narrowest of these prefixes is found here, and one
+//! answer is kept for each, for each set of mark bits that rules look at, and for each source address if rules look at
+//! sources. A hundred thousand clients behind a default route are one question. Where routes have several next hops
+//! each host is asked for, and clients are spread as the kernel spreads its own flows by their addresses.
+//!
+//! *Path MTUs:* an answer that is an exception for its host counts for this host alone, for half a minute. But the
+//! kernel does not tell when it learns of one, and hosts whose prefix has an answer are not asked for; nor does it
+//! learn from answers to packets that it has not sent. The engine, which sees these answers, tells of them
+//! ([`Ways::learn_path_mtu`]).
 //!
 //! *Neighbours* are resolved by the kernel: it is asked to when one is needed and unknown, while it stays so (every
 //! second), and when a neighbour in use becomes stale, since packets that programs forward do not confirm anything. This
 //! costs what the kernel spends on a neighbour of its own traffic: a probe in the 15 to 45 seconds for which it believes
-//! in one. One that the kernel forgets keeps its address until another is heard of or resolution fails. Each neighbour in use has a place in the array that the
-//! programs read: a neighbour that moves is one write.
+//! in one. One that the kernel forgets keeps its address until another is heard of or resolution fails. Each neighbour in
+//! use has a place in the array that the programs read: a neighbour that moves is one write.
 //!
 //! *Interfaces:* over Ethernet without ARP (and `lo`) a neighbour is reached at the interface's own address, as the kernel
 //! does it, unless it has a permanent one. On interfaces without link-layer addresses (TUN, tunnels) nothing can be
@@ -24,6 +27,7 @@
 //! *Differs from IPVS:* a source that is no address of this host is not looked at, as the kernel routes by those only for
 //! packets that come in by an interface. Rules by interface, user, protocol, port and TOS see a packet of this host
 //! without them. The MTU of an interface is that of IPv4, and a smaller one of IPv6 (`mtu` in its `sysctl`s) not seen.
+//! A change of the `sysctl`s by which the kernel routes is seen with the next change of a route, link or address.
 
 mod answers;
 mod driver;
