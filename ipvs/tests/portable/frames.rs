@@ -70,9 +70,10 @@ fn what_a_selector_names_is_taken_and_nothing_else() {
         return;
     }
     let mut wires = Wires::new();
-    for (client, service, icmp, error, harmless) in
-        [(CLIENT, SERVICE, protocol::ICMP, 3, 8), (CLIENT_6, SERVICE_6, protocol::ICMPV6, 2, 128_u16)]
-    {
+    for (client, service, icmp, errors, harmless) in [
+        (CLIENT, SERVICE, protocol::ICMP, [3, 4, 11, 12], [0, 5, 8]),
+        (CLIENT_6, SERVICE_6, protocol::ICMPV6, [1, 2, 4, 127], [128, 129, 135_u16]),
+    ] {
         let whole = udp(client, service);
         let other_port = udp(client, &service.replace(":80", ":81")).frame();
         let part = if icmp == protocol::ICMP {
@@ -85,19 +86,19 @@ fn what_a_selector_names_is_taken_and_nothing_else() {
             let source = client.replace(":40000", &format!(":{}", kind << 8));
             udp(&source, service).with(|p| p.protocol = icmp).frame()
         };
-        let (error, harmless) = (kind(error), kind(harmless));
+        let (errors, harmless) = (errors.map(kind), harmless.map(kind));
         let (whole, part) = (whole.frame(), part.frame());
         let tiny = tcp(client, service).frame();
         let tiny = tiny[..tiny.len() - 22].to_vec();
         let to = |protocol, ports| named(End::Destination, service, protocol, ports);
         let from = |protocol, ports| named(End::Source, client, protocol, ports);
         for (selector, taken, passed) in [
-            (to(protocol::UDP, Ports::One(80)), vec![&whole], vec![&other_port, &part, &error]),
-            (to(protocol::UDP, Ports::Any), vec![&whole, &other_port], vec![&part, &error]),
+            (to(protocol::UDP, Ports::One(80)), vec![&whole], vec![&other_port, &part, &errors[0]]),
+            (to(protocol::UDP, Ports::Any), vec![&whole, &other_port], vec![&part, &errors[0]]),
             (to(part_protocol, Ports::Unread), vec![&part], vec![&whole, &other_port]),
             (to(protocol::TCP, Ports::One(80)), vec![], vec![&whole, &tiny]),
             (to(protocol::TCP, Ports::Unread), vec![&tiny], vec![&whole]),
-            (to(icmp, Ports::Unread), vec![&error], vec![&harmless, &whole]),
+            (to(icmp, Ports::Unread), errors.iter().collect(), harmless.iter().chain([&whole]).collect()),
             (from(protocol::UDP, Ports::One(40_000)), vec![&whole, &other_port], vec![&part]),
             (from(protocol::UDP, Ports::One(80)), vec![], vec![&whole, &other_port]),
             (from(protocol::UDP, Ports::Any), vec![&whole, &other_port], vec![&part]),
