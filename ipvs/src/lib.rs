@@ -20,6 +20,7 @@ pub mod sync;
 mod table;
 mod virtual_service;
 
+pub use io::director::EnginePlane;
 pub use kernel::KernelPlane;
 pub use memory::MemoryPlane;
 pub use plane::{Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};

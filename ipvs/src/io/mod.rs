@@ -12,6 +12,7 @@
 //! the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
 
 pub mod bpf;
+pub mod director;
 pub mod flow;
 mod layout;
 pub mod next_hop;

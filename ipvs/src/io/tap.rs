@@ -209,7 +209,10 @@ impl Tap {
     pub fn receive(&self, frames: &mut Frames) -> io::Result<()> {
         frames.filled = 0;
         while let Some(frame) = frames.frames.get_mut(frames.filled) {
-            let mut parts = [IoSliceMut::new(&mut frame.header), IoSliceMut::new(&mut frame.bytes)];
+            let mut parts = [
+                IoSliceMut::new(&mut frame.header),
+                IoSliceMut::new(frame.bytes.get_mut(ROOM..).unwrap_or_default()),
+            ];
             match (&self.file).read_vectored(&mut parts) {
                 Ok(length) => {
                     frame.length = length.saturating_sub(Header::SIZE);
@@ -294,11 +297,13 @@ pub struct Frame {
 
 /// The longest frame: Ethernet, a VLAN tag, and as much as the kernel merges by default.
 const LONGEST: usize = 14 + 4 + 65_536;
+/// Room in front of a frame, for headers that forwarding puts before it.
+const ROOM: usize = crate::engine::buffer::HEADROOM;
 
 impl Frames {
     /// Room for so many.
     pub fn new(capacity: usize) -> Self {
-        let frame = || Frame { header: [0; Header::SIZE], bytes: vec![0; LONGEST], length: 0 };
+        let frame = || Frame { header: [0; Header::SIZE], bytes: vec![0; ROOM + LONGEST], length: 0 };
         Self { frames: std::iter::repeat_with(frame).take(capacity).collect(), filled: 0 }
     }
 
@@ -320,12 +325,17 @@ impl Frame {
 
     /// From the link-layer addresses on.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        self.bytes.get(ROOM..ROOM + self.length).unwrap_or_default()
     }
 
     /// From the link-layer addresses on.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(..self.length).unwrap_or_default()
+        self.bytes.get_mut(ROOM..ROOM + self.length).unwrap_or_default()
+    }
+
+    /// The buffer that it is in, and where in it the frame is: in front there is room for more headers.
+    pub fn buffer(&mut self) -> (&mut [u8], std::ops::Range<usize>) {
+        (&mut self.bytes, ROOM..ROOM + self.length)
     }
 }
 

@@ -36,6 +36,8 @@ impl Header {
 
     pub const GSO_NONE: u8 = 0;
     pub const GSO_TCP_V4: u8 = 1;
+    /// A datagram to be cut into IP fragments.
+    pub const GSO_UDP: u8 = 3;
     pub const GSO_TCP_V6: u8 = 4;
     /// Datagrams of one size each.
     pub const GSO_UDP_L4: u8 = 5;

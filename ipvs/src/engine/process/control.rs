@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Engine, Moment};
+use super::{Engine, Gone, Moment};
 use crate::engine::address::Address;
-use crate::engine::connections::{ConnectionIndex, Counts, Cursor};
+use crate::engine::connections::{Connection, ConnectionIndex, Counts, Cursor, Found, PacketKey};
 use crate::engine::services::Claim;
+use crate::engine::state::Direction;
 use crate::plane::{Counters, Statistics, Timeouts};
 use crate::refusal::Reason;
 use crate::sync::{ConnectionState, Endpoint};
@@ -117,8 +118,19 @@ impl Engine {
     }
 
     /// One of the table; `None` where it is no more.
-    pub fn connection(&self, index: ConnectionIndex) -> Option<&crate::engine::connections::Connection> {
+    pub fn connection(&self, index: ConnectionIndex) -> Option<&Connection> {
         self.connections.get(index)
+    }
+
+    /// The connection that packets of that key belong to.
+    pub fn find(&self, key: &PacketKey) -> Option<Found> {
+        self.connections.lookup(*key)
+    }
+
+    /// Whether packets of a connection go on: its server was not removed.
+    pub fn goes_on(&self, connection: ConnectionIndex) -> bool {
+        let server = self.connections.get(connection).and_then(Connection::server_index);
+        server.is_none_or(|server| self.services.is_available(server))
     }
 
     /// The kernel forwards packets of this connection by itself from now on, or does so no more.
@@ -128,18 +140,25 @@ impl Engine {
         }
     }
 
+    /// What the kernel had forwarded of a connection that is gone, in packets and bytes, since it was asked last.
+    pub fn account_gone(&mut self, gone: &Gone, requests: (u64, u64), replies: (u64, u64)) {
+        let Some(server) = gone.connection.server_index() else { return };
+        self.services.count_in_many(server, requests.0, requests.1);
+        self.services.count_out_many(server, replies.0, replies.1);
+    }
+
     /// What the kernel has forwarded by itself: of one direction, since it was asked last.
     pub fn forwarded(
         &mut self,
         connection: ConnectionIndex,
-        direction: super::Direction,
+        direction: Direction,
         packets: u64,
         bytes: u64,
         moment: Moment,
     ) {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         let server = entry.server_index();
-        let input = direction != super::Direction::Output;
+        let input = direction != Direction::Output;
         if input {
             entry.count_packets(u32::try_from(packets).unwrap_or(u32::MAX));
         } else {

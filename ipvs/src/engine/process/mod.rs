@@ -125,9 +125,9 @@ impl Engine {
         Ok(Read { view, sought })
     }
 
-    /// Has what these packets need of the tables brought near.
-    pub fn approach(&self, packets: &mut [Read]) {
-        self.connections.approach(packets, |read| read.sought.as_mut());
+    /// Has what these packets need of the tables brought near. Those that could not be read are `None`.
+    pub fn approach(&self, packets: &mut [Option<Read>]) {
+        self.connections.approach(packets, |read| read.as_mut()?.sought.as_mut());
     }
 
     /// What becomes of a packet, and makes it so. `mark` is the firewall's.

@@ -140,6 +140,11 @@ impl<W: NextHopWriter> Ways<W> {
         self.topology.is_local(address)
     }
 
+    /// Interfaces with Ethernet headers that are not loopback, by their index.
+    pub fn interfaces(&self) -> impl Iterator<Item = u32> {
+        self.topology.interfaces()
+    }
+
     /// What the array holds, for those who write frames themselves.
     pub const fn next_hops(&self) -> &NextHopTable {
         self.topology.next_hops()

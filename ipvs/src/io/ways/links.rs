@@ -56,6 +56,11 @@ impl Links {
         self.addresses.remove(&(address, interface))
     }
 
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = u32> {
+        let is_ethernet = |link: &Link| matches!(link.kind, LinkKind::Ethernet(_));
+        self.links.iter().filter(move |(_, link)| is_ethernet(link)).map(|(index, _)| *index)
+    }
+
     pub(super) fn is_local(&self, address: Address) -> bool {
         let loopback = match address.family() {
             Family::V4 => address.folded() >> 24 == 127,

@@ -89,6 +89,11 @@ impl Topology {
         &self.table
     }
 
+    /// Interfaces with Ethernet headers whose neighbours are asked for, by their index.
+    pub fn interfaces(&self) -> impl Iterator<Item = u32> {
+        self.links.interfaces()
+    }
+
     /// Whether it is an address of this host.
     pub fn is_local(&self, address: Address) -> bool {
         self.links.is_local(address)

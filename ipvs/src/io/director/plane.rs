@@ -1,0 +1,277 @@
+//! The director as a forwarding plane: a thread of its own, and whoever programs it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{Director, DirectorError, FrameCounts, Setup};
+use crate::engine::connections::Cursor;
+use crate::engine::process::{Discards, Listed};
+use crate::io::support::Tier;
+use crate::plane::{Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
+use crate::refusal::{Reason, Refusal};
+use crate::table::Change;
+use crate::virtual_service::ServiceId;
+
+/// What it is called in errors.
+const NAME: &str = "the engine";
+/// Questions that wait for the thread; more wait until there is room.
+const COMMANDS: usize = 16;
+/// It answers within this time, also while it makes 40,000 changes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Places of the table that are looked at for a listing at a time, so that packets are not kept waiting.
+const PAGE: u32 = 4096;
+
+/// After an error.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Batches of frames before commands are looked at.
+const BATCHES: usize = 64;
+
+type Command = Box<dyn FnOnce(&mut Director) + Send>;
+
+/// The built-in engine on this host. Forwards until it is dropped.
+pub struct EnginePlane {
+    commands: SyncSender<Command>,
+    wake: Arc<EventFd>,
+    tier: Tier,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for EnginePlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnginePlane").field("tier", &self.tier).finish_non_exhaustive()
+    }
+}
+
+/// How the engine fares.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    pub connections: usize,
+    /// Connections that the kernel forwards by itself.
+    pub offloaded: usize,
+    /// Those that it was not given because it had no room.
+    pub not_offloaded: u64,
+    pub frames: FrameCounts,
+    pub discards: Discards,
+    /// What went wrong last, if anything did.
+    pub trouble: Option<String>,
+}
+
+impl EnginePlane {
+    /// Starts the engine in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// This host does not let it work, and why.
+    pub fn open(setup: Setup) -> Result<Self, DirectorError> {
+        let (commands, queue) = sync_channel::<Command>(COMMANDS);
+        let (opened, open) = sync_channel(1);
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let wake = EventFd::from_flags(flags).map_err(|error| DirectorError::Wait(error.into()))?;
+        let wake = Arc::new(wake);
+        let own = Arc::clone(&wake);
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            match Director::open(setup, Instant::now()) {
+                Ok(director) => {
+                    // Whoever waits for it is there until it is told.
+                    let _gone = opened.send(Ok(director.tier()));
+                    run(director, &queue, &own);
+                }
+                Err(error) => {
+                    let _gone = opened.send(Err(error));
+                }
+            }
+        });
+        let thread = thread.map_err(DirectorError::Thread)?;
+        let tier = open
+            .recv()
+            .map_err(|_panicked| DirectorError::Thread(io::Error::other("it ended before it began")))??;
+        Ok(Self { commands, wake, tier, thread: Some(thread) })
+    }
+
+    pub const fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// How it fares.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn condition(&self) -> Result<Condition, PlaneError> {
+        self.ask(|director| Condition {
+            connections: director.engine().connections(),
+            offloaded: director.offloaded(),
+            not_offloaded: director.not_offloaded(),
+            frames: director.frame_counts(),
+            discards: *director.engine().discards(),
+            trouble: director.trouble().map(str::to_owned),
+        })
+    }
+
+    /// All connections and templates.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn connections(&self) -> Result<Vec<Listed>, PlaneError> {
+        let (mut all, mut cursor) = (Vec::new(), Some(Cursor::default()));
+        while let Some(from) = cursor {
+            let (page, next) =
+                self.ask(move |director| director.engine().list(from, PAGE, Instant::now()))?;
+            all.extend(page);
+            cursor = next;
+        }
+        Ok(all)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Director) -> T + Send + 'static,
+    ) -> Result<T, PlaneError> {
+        let (answer, answered) = sync_channel(1);
+        let command: Command = Box::new(move |director| {
+            // Whoever asked may have given up.
+            let _gone = answer.send(question(director));
+        });
+        self.commands.send(command).map_err(|_gone| ended())?;
+        // A full counter wakes as well.
+        let _full = self.wake.write(1);
+        answered.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => PlaneError::Silent(NAME, PATIENCE),
+            RecvTimeoutError::Disconnected => ended(),
+        })
+    }
+}
+
+fn ended() -> PlaneError {
+    PlaneError::Io { plane: NAME, source: io::Error::other("its thread has ended") }
+}
+
+fn failed(error: DirectorError) -> PlaneError {
+    PlaneError::Io { plane: NAME, source: io::Error::other(error) }
+}
+
+impl Drop for EnginePlane {
+    fn drop(&mut self) {
+        // The thread ends when nobody can ask any more.
+        let (nobody, _) = sync_channel(0);
+        drop(std::mem::replace(&mut self.commands, nobody));
+        let _full = self.wake.write(1);
+        if let Some(thread) = self.thread.take() {
+            // If it panicked it has said so.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Until nobody can ask any more.
+fn run(mut director: Director, commands: &Receiver<Command>, wake: &EventFd) {
+    loop {
+        if let Err(error) = turn(&mut director, wake) {
+            // Packets go on as far as they can, and the next turn tries again.
+            director.note(&error);
+            std::thread::sleep(PAUSE);
+        }
+        loop {
+            match commands.try_recv() {
+                Ok(command) => command(&mut director),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+/// Waits for something to do, and does it.
+fn turn(director: &mut Director, wake: &EventFd) -> Result<(), DirectorError> {
+    let timeout = director.poll_timeout().saturating_duration_since(Instant::now());
+    let ready = {
+        let [tap, ways] = director.descriptors();
+        let mut waiting = [tap, ways, wake.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // Rounded up: what is due is due when it wakes.
+        let millis = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        match poll(&mut waiting, PollTimeout::from(millis)) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => return Ok(()),
+            Err(error) => return Err(DirectorError::Wait(error.into())),
+        }
+        waiting.map(|fd| fd.any().unwrap_or(true))
+    };
+    let [frames, ways, woken] = ready;
+    if woken {
+        // Nothing to read is nothing to do.
+        let _empty = wake.read();
+    }
+    let now = Instant::now();
+    if ways {
+        director.handle_ways(now)?;
+    }
+    if frames {
+        for _ in 0..BATCHES {
+            if !director.handle_frames(now)? {
+                break;
+            }
+        }
+    }
+    if director.poll_timeout() <= now {
+        director.handle_timeout(now)?;
+    }
+    Ok(())
+}
+
+impl Plane for EnginePlane {
+    fn snapshot(&mut self) -> Result<Snapshot, PlaneError> {
+        self.ask(|director| Snapshot { table: director.engine().table(), foreign: Vec::new() })
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, PlaneError> {
+        let asked = changes.to_vec();
+        let outcomes = self.ask(move |director| director.apply(&asked, Instant::now()))?;
+        let outcomes = changes.iter().zip(outcomes.map_err(failed)?).enumerate();
+        let refused = outcomes.filter_map(|(index, (change, outcome))| {
+            outcome.err().map(|reason| Refusal { index, what: change.to_string(), reason })
+        });
+        Ok(refused.collect())
+    }
+
+    fn statistics(&mut self) -> Result<Statistics, PlaneError> {
+        self.ask(|director| director.engine().statistics())
+    }
+
+    fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), PlaneError> {
+        let service = service.copied();
+        self.ask(move |director| director.engine_mut().zero(service.as_ref()))?
+            .map_err(|reason| PlaneError::Refused { doing: "zero counters".to_owned(), reason })
+    }
+
+    fn flush(&mut self) -> Result<(), PlaneError> {
+        self.ask(|director| director.flush(Instant::now()))?.map_err(failed)
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, PlaneError> {
+        self.ask(|director| director.engine().timeouts())
+    }
+
+    fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), PlaneError> {
+        self.ask(move |director| director.engine_mut().set_timeouts(&timeouts))?
+            .map_err(|reason| PlaneError::Refused { doing: "set timeouts".to_owned(), reason })
+    }
+
+    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, PlaneError> {
+        Ok(Vec::new())
+    }
+
+    fn start_sync(&mut self, daemon: &SyncDaemon) -> Result<(), PlaneError> {
+        let doing = format!("start the {} daemon", daemon.role);
+        Err(PlaneError::Refused { doing, reason: Reason::NoSync(daemon.role) })
+    }
+
+    fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError> {
+        Err(PlaneError::Refused { doing: format!("stop the {role} daemon"), reason: Reason::NoSync(role) })
+    }
+}
