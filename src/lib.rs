@@ -2,7 +2,6 @@
 
 pub mod alert;
 pub mod api;
-mod aside;
 pub mod child;
 pub mod cli;
 pub mod config;

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::Reply;
-use crate::aside::{self, Aside};
 use crate::config::Loaded;
 
 /// What takes longer hangs.
@@ -21,7 +21,7 @@ pub(super) struct Readings {
     running: Option<Running>,
     next: Option<Next>,
     /// Those that were given up: their threads cannot be ended.
-    hanging: Vec<Aside<Loaded>>,
+    hanging: Vec<JoinHandle<Loaded>>,
 }
 
 type Asked = Vec<Sender<Reply>>;
@@ -29,7 +29,7 @@ type Read = Box<dyn FnOnce() -> Loaded + Send>;
 
 #[derive(Debug)]
 struct Running {
-    task: Aside<Loaded>,
+    task: JoinHandle<Loaded>,
     until: Instant,
     asked: Asked,
 }
@@ -65,7 +65,7 @@ impl Readings {
             return;
         }
         if let Some(Next { read, asked }) = self.next.take() {
-            let task = aside::begin("reading", read);
+            let task = tokio::task::spawn_blocking(read);
             self.running = Some(Running { task, until: Instant::now() + PATIENCE, asked });
         }
     }

@@ -14,6 +14,7 @@
 pub mod bpf;
 pub mod director;
 pub mod flow;
+pub mod heap;
 mod layout;
 pub mod next_hop;
 pub mod portable;

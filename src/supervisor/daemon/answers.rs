@@ -10,7 +10,6 @@ use super::reloading::first_error;
 use super::status::with_services;
 use crate::api::server::Call;
 use crate::api::{Reply, Request};
-use crate::aside;
 use crate::config::Loaded;
 use crate::supervisor::{self, calls, operator, readings};
 
@@ -73,14 +72,15 @@ impl Daemon {
     }
 
     /// Reads a file beside everything else and says what it would change.
-    fn plan_file(&self, file: PathBuf, replies: mpsc::Sender<Reply>) {
+    fn plan_file(&mut self, file: PathBuf, replies: mpsc::Sender<Reply>) {
         let Ok(turn) = Arc::clone(&self.planning).try_acquire_owned() else {
             let message = "another file is being read for `buoy plan`: try again".to_owned();
             let _gone = replies.try_send(Reply::Refused { message });
             return;
         };
+        self.tidy();
         let args = self.args.clone();
-        let reading = aside::begin("reading", move || {
+        let reading = tokio::task::spawn_blocking(move || {
             let loaded = supervisor::load(&file, &args);
             // Held by the thread, which may hang: then nobody begins another one.
             drop(turn);

@@ -39,6 +39,7 @@ impl Daemon {
 
     /// Goes over to the configuration that was read, or says why not.
     pub(super) async fn reload(&mut self, (read, asked): (Result<Loaded, String>, Vec<mpsc::Sender<Reply>>)) {
+        self.tidy();
         let outcome = match read {
             Ok(loaded) => self.try_reload(loaded).await,
             Err(why) => Err(why),

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::aside::{self, Aside, Failed};
 use crate::config::plan::Plan;
 use crate::control::detour;
 use crate::control::driver::{Call, Handle};
@@ -88,13 +88,13 @@ fn wait_for_ways(plane: &Handle) {
 #[derive(Debug, Default)]
 pub(super) struct Preparation {
     reading: Option<Reading>,
-    looking: Option<Aside<()>>,
+    looking: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Reading {
     /// Forgotten when dropped: its thread ends when whatever holds it lets go.
-    task: Aside<Prepared>,
+    task: JoinHandle<Prepared>,
     /// When it is said that it takes long; `None` once it has been.
     slow_at: Option<Instant>,
 }
@@ -102,18 +102,18 @@ struct Reading {
 impl Preparation {
     pub(super) fn read(&mut self, plan: Arc<Plan>, paths: &Paths, plane: &Handle) {
         let (paths, plane) = (paths.clone(), plane.clone());
-        self.wait_for(aside::begin("preparing", move || Prepared::read(plan, &paths, &plane)));
+        self.wait_for(tokio::task::spawn_blocking(move || Prepared::read(plan, &paths, &plane)));
     }
 
-    fn wait_for(&mut self, task: Aside<Prepared>) {
+    fn wait_for(&mut self, task: JoinHandle<Prepared>) {
         self.reading = Some(Reading { task, slow_at: Some(Instant::now() + SLOW) });
     }
 
     /// Looks again where answers arrive, unless a thread is at it or is to do so for another plan.
     pub(super) fn look(&mut self, answering: &Arc<BTreeSet<Answering>>, paths: &Paths) {
-        if self.reading.is_none() && self.looking.as_ref().is_none_or(Aside::is_finished) {
+        if self.reading.is_none() && self.looking.as_ref().is_none_or(JoinHandle::is_finished) {
             let (paths, answering) = (paths.clone(), Arc::clone(answering));
-            self.looking = Some(aside::begin("paths", move || paths.open(&answering)));
+            self.looking = Some(tokio::task::spawn_blocking(move || paths.open(&answering)));
         }
     }
 
@@ -125,12 +125,12 @@ impl Preparation {
         let Some(reading) = &mut self.reading else { return pending().await };
         let done = reading.done().await;
         self.reading = None;
-        done.context("reading what the checks need failed")
+        done.context("reading what the checks need panicked")
     }
 }
 
 impl Reading {
-    async fn done(&mut self) -> Result<Prepared, Failed> {
+    async fn done(&mut self) -> Result<Prepared, tokio::task::JoinError> {
         if let Some(slow_at) = self.slow_at {
             if let Ok(done) = timeout_at(slow_at, &mut self.task).await {
                 return done;

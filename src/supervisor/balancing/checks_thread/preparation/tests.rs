@@ -27,9 +27,8 @@ fn plan_of(text: &str) -> Arc<Plan> {
 fn hang(preparation: &mut Preparation, plan: &Arc<Plan>) -> oneshot::Sender<()> {
     let (release, released) = oneshot::channel();
     let plan = Arc::clone(plan);
-    preparation.wait_for(aside::begin("test", move || {
-        // A test that is done with it lets go.
-        drop(released.blocking_recv());
+    preparation.wait_for(tokio::spawn(async move {
+        released.await.expect("the test releases it");
         Prepared { probes: Probes::new(&plan), plan, answering: Arc::default() }
     }));
     release
