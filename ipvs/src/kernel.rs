@@ -8,6 +8,7 @@
 mod attribute;
 pub mod daemon;
 mod handle;
+mod listing;
 mod message;
 mod reason;
 pub mod server;

@@ -11,6 +11,7 @@
 pub mod engine;
 pub mod io;
 pub mod kernel;
+mod listing;
 mod memory;
 mod plane;
 mod real_server;
@@ -22,6 +23,7 @@ mod virtual_service;
 
 pub use io::director::EnginePlane;
 pub use kernel::KernelPlane;
+pub use listing::{ListedServer, ListedService, PlaneInfo};
 pub use memory::MemoryPlane;
 pub use plane::{Counters, Foreign, Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
 pub use real_server::{Forwarding, RealServer, RealServerId, Tunnel, TunnelChecksum, Weight};

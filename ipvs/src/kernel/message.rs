@@ -4,6 +4,7 @@ use netlink_packet_core::{DecodeError, Emitable, ParseableParametrized};
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 
 use super::attribute::{Attribute, nested};
+use super::service::ServiceAttribute;
 use super::{daemon, server, service};
 use crate::plane::{SyncDaemon, SyncRole};
 use crate::table::Change;
@@ -23,6 +24,7 @@ const IPVS_CMD_GET_DAEMON: u8 = 11;
 const IPVS_CMD_SET_CONFIG: u8 = 12;
 const IPVS_CMD_GET_CONFIG: u8 = 13;
 const IPVS_CMD_SET_INFO: u8 = 14;
+const IPVS_CMD_GET_INFO: u8 = 15;
 const IPVS_CMD_ZERO: u8 = 16;
 const IPVS_CMD_FLUSH: u8 = 17;
 
@@ -72,6 +74,16 @@ impl Message {
     /// Asks for all servers of a service in a dump, newest first. A missing service has none.
     pub fn servers(service: &ServiceId) -> Self {
         Self::new(IPVS_CMD_GET_DEST, vec![Attribute::Service(service::identify(service))])
+    }
+
+    /// As [`Self::servers`], for a service that the kernel has told of.
+    pub(super) fn servers_of(told: &[ServiceAttribute]) -> Self {
+        Self::new(IPVS_CMD_GET_DEST, vec![Attribute::Service(service::identity(told))])
+    }
+
+    /// Asks the kernel's IPVS for what it is.
+    pub const fn info() -> Self {
+        Self::new(IPVS_CMD_GET_INFO, Vec::new())
     }
 
     /// Asks for the sync daemons in a dump, the master first.

@@ -6,6 +6,7 @@ use super::attribute::nested;
 use super::service::{address, address_bytes, family_of, number_of};
 use super::statistics::{self, StatisticsAttribute};
 use super::value::{Reader, Value};
+use crate::listing::ListedServer;
 use crate::plane::{Counters, Foreign};
 use crate::real_server::{Forwarding, RealServer, RealServerId, Tunnel, TunnelChecksum, Weight};
 use crate::virtual_service::{Family, ServiceId};
@@ -199,14 +200,7 @@ pub enum ReadServer {
 /// Makes sense of what the kernel tells of a server of `service`. An error if what belongs to every server is missing.
 pub fn read(service: &ServiceId, attributes: &[ServerAttribute]) -> Result<ReadServer, DecodeError> {
     let raw = Raw::collect(attributes);
-    let family = match raw.family {
-        None | Some(0) => service.family(),
-        Some(number) => family_of(number)?,
-    };
-    let id = RealServerId {
-        address: address(family, raw.address.ok_or("a real server without an address")?),
-        port: raw.port.ok_or("a real server without a port")?,
-    };
+    let id = raw.id(service.family())?;
     Ok(match raw.forwarding() {
         Ok(forwarding) => {
             let server = RealServer {
@@ -224,6 +218,20 @@ pub fn read(service: &ServiceId, attributes: &[ServerAttribute]) -> Result<ReadS
             service: Some(*service),
             server: Some(id),
         }),
+    })
+}
+
+/// All that the kernel tells of a server in a service of `family`, whether or not there are words for it. An error if
+/// what belongs to every server is missing.
+pub(super) fn list(family: Family, attributes: &[ServerAttribute]) -> Result<ListedServer, DecodeError> {
+    let raw = Raw::collect(attributes);
+    Ok(ListedServer {
+        id: raw.id(family)?,
+        forwarding: raw.forwarding().ok(),
+        weight: raw.weight,
+        upper_threshold: raw.upper_threshold,
+        lower_threshold: raw.lower_threshold,
+        counters: raw.counters,
     })
 }
 
@@ -272,6 +280,17 @@ impl Raw {
         }
         raw.counters = Counters { active, inactive, persistent, ..raw.counters };
         raw
+    }
+
+    fn id(&self, of_service: Family) -> Result<RealServerId, DecodeError> {
+        let family = match self.family {
+            None | Some(0) => of_service,
+            Some(number) => family_of(number)?,
+        };
+        Ok(RealServerId {
+            address: address(family, self.address.ok_or("a real server without an address")?),
+            port: self.port.ok_or("a real server without a port")?,
+        })
     }
 
     /// How it is reached, or what there is no word for.

@@ -8,6 +8,7 @@ use netlink_packet_core::{DecodeError, DefaultNla, Nla, NlaBuffer, Parseable};
 use super::attribute::nested;
 use super::statistics::{self, StatisticsAttribute};
 use super::value::{Flags, Reader, Value};
+use crate::listing::ListedService;
 use crate::plane::{Counters, Foreign};
 use crate::scheduler::{Scheduler, SchedulerFlags};
 use crate::virtual_service::{
@@ -235,6 +236,49 @@ pub fn read(attributes: &[ServiceAttribute]) -> Result<ReadService, DecodeError>
     })
 }
 
+/// What of `told` tells the kernel which service is meant.
+pub(super) fn identity(told: &[ServiceAttribute]) -> Vec<ServiceAttribute> {
+    let identifies = |attribute: &&ServiceAttribute| {
+        matches!(
+            attribute,
+            ServiceAttribute::Family(_)
+                | ServiceAttribute::Protocol(_)
+                | ServiceAttribute::Address(_)
+                | ServiceAttribute::Port(_)
+                | ServiceAttribute::FwMark(_)
+        )
+    };
+    told.iter().filter(identifies).cloned().collect()
+}
+
+/// All that the kernel tells of a service, whether or not there are words for it; without its servers. An error if what
+/// belongs to every service is missing.
+pub(super) fn list(attributes: &[ServiceAttribute]) -> Result<ListedService, DecodeError> {
+    let raw = Raw::collect(attributes);
+    let family = family_of(raw.family.ok_or("a service without an address family")?)?;
+    let has = |flag| raw.flags & flag != 0;
+    let netmask = raw.netmask.ok_or("a service without a netmask")?;
+    Ok(ListedService {
+        family,
+        mark: raw.mark.and_then(FwMark::new),
+        protocol: raw.protocol.unwrap_or_default(),
+        address: address(family, raw.address.unwrap_or_default()),
+        port: raw.port.unwrap_or_default(),
+        scheduler: raw.scheduler.to_owned(),
+        flags: raw.scheduler_flags(),
+        persistent: has(IP_VS_SVC_F_PERSISTENT),
+        timeout: raw.timeout,
+        netmask: match family {
+            Family::V4 => u32::from_be_bytes(netmask),
+            Family::V6 => u32::from_ne_bytes(netmask),
+        },
+        engine: raw.engine.to_owned(),
+        one_packet: has(IP_VS_SVC_F_ONEPACKET),
+        counters: raw.counters,
+        servers: Vec::new(),
+    })
+}
+
 #[derive(Default)]
 struct Raw<'a> {
     family: Option<u16>,
@@ -287,15 +331,19 @@ impl<'a> Raw<'a> {
         Ok(VirtualService {
             id,
             scheduler,
-            flags: SchedulerFlags {
-                flag_1: has(IP_VS_SVC_F_SCHED1),
-                flag_2: has(IP_VS_SVC_F_SCHED2),
-                flag_3: has(IP_VS_SVC_F_SCHED3),
-            },
+            flags: self.scheduler_flags(),
             persistence: has(IP_VS_SVC_F_PERSISTENT).then(|| self.persistence(id.family())).transpose()?,
             one_packet: has(IP_VS_SVC_F_ONEPACKET),
             local_addresses: LocalAddresses::NONE,
         })
+    }
+
+    const fn scheduler_flags(&self) -> SchedulerFlags {
+        SchedulerFlags {
+            flag_1: self.flags & IP_VS_SVC_F_SCHED1 != 0,
+            flag_2: self.flags & IP_VS_SVC_F_SCHED2 != 0,
+            flag_3: self.flags & IP_VS_SVC_F_SCHED3 != 0,
+        }
     }
 
     fn persistence(&self, family: Family) -> Result<Persistence, String> {
