@@ -5,6 +5,7 @@ pub mod check;
 pub mod convert;
 pub mod demo;
 mod events;
+mod ipvsadm;
 mod plan;
 mod reload;
 mod run;
@@ -46,6 +47,7 @@ enum Command {
     Disable(administer::DisableArgs),
     Enable(administer::EnableArgs),
     Weight(administer::WeightArgs),
+    Ipvsadm(ipvsadm::IpvsadmArgs),
     /// Watch a failover on this machine, in a network of its own
     Demo(demo::Demo),
 }
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Disable(args) => report(administer::disable(args)),
         Command::Enable(args) => report(administer::enable(args)),
         Command::Weight(args) => report(administer::weight(args)),
+        Command::Ipvsadm(args) => ipvsadm::run(args),
         Command::Demo(demo) => report(demo.run()),
     }
 }

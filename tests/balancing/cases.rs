@@ -43,6 +43,7 @@ mod draining;
 mod failing;
 mod families;
 mod forwarding;
+mod ipvsadm;
 mod listing;
 mod operators;
 mod pair;

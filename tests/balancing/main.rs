@@ -53,6 +53,16 @@ fn failures_are_outlived_with_buoy() {
 }
 
 #[test]
+fn buoy_ipvsadm_does_and_says_what_ipvsadm_does_and_says() {
+    run_cases(&["ipvsadm::buoy_alone::"]);
+}
+
+#[test]
+fn buoy_ipvsadm_refuses_what_ipvsadm_refuses() {
+    run_cases(&["ipvsadm::mistakes::"]);
+}
+
+#[test]
 fn services_go_on_whatever_becomes_of_buoy() {
     run_cases(&["continuity::buoy"]);
 }
