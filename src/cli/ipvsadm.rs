@@ -1,7 +1,15 @@
 //! `buoy ipvsadm`: ipvsadm's own options and output, on the plane that forwards.
 //!
 //! A command line is split by `grammar`, judged by `command` and carried out here on a [`Source`]. What is printed is
-//! written as ipvsadm 1.31 writes it, byte for byte, and so are exit statuses; words of complaint are our own.
+//! written as ipvsadm 1.31 writes it, byte for byte, and so are exit statuses; words of complaint are our own. It differs
+//! where ipvsadm loses or breaks something:
+//!
+//! - `-S` saves thresholds, and marks above 2147483647 as the numbers that `-R` reads; `-R` reads ipvsadm's as well.
+//! - Counters of servers are shown whole where they do not fit 32 bits, and their rates are rounded as all numbers are.
+//! - `-M` is a mask of the service's family wherever it stands.
+//!
+//! And where a [`Change`] has no words for it: netmasks with gaps, a persistence engine without persistence, and
+//! schedulers that Linux does not have are refused, though listed.
 
 mod command;
 mod connections;

@@ -12,8 +12,6 @@ use super::command::{Columns, ServiceList};
 use super::label::{Labels, protocol_of};
 
 /// Writes the table. `info` is the first line of a whole one.
-///
-/// Where a counter of a server does not fit 32 bits ipvsadm 1.31 shows what is left of it; here it is whole.
 pub(super) fn write_services(
     out: &mut impl Write,
     info: Option<PlaneInfo>,

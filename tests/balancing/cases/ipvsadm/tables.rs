@@ -51,6 +51,34 @@ pub(super) fn everything() -> Vec<String> {
     lines
 }
 
+/// Services that a table of Buoy's has no words for.
+pub(super) fn foreign() -> Vec<String> {
+    [
+        "-A -t 10.9.0.2:80 -p 9 -M 255.0.255.0",
+        "-A -u 10.9.0.2:5060 --pe sip",
+        "-a -t 10.9.0.2:80 -r 10.8.0.1 -m",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Services whose addresses and ports have names.
+pub(super) fn with_names() -> Vec<String> {
+    [
+        "-A -t 192.0.2.100:80",
+        "-a -t 192.0.2.100:80 -r 10.1.0.12:8080 -m",
+        "-A -t 192.0.2.101:443",
+        "-A -u 192.0.2.101:514",
+        "-A -t 192.0.2.101:514",
+        "-A --sctp-service 192.0.2.101:5672",
+        "-A --sctp-service 192.0.2.101:80",
+        "-A -f 9",
+        "-a -f 9 -r 10.1.0.12:80 -m",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
 /// Services that the client of the site can use.
 pub(super) fn with_servers(servers: &[Server]) -> Vec<String> {
     let vip = |way: Way| format!("{}:{PORT}", way.vip());
