@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use buoy_ipvs::{
-    Change, Family, Persistence, RealServer, RealServerId, Scheduler, ServiceId, SyncDaemon, SyncRole,
-    Timeouts, VirtualService, Weight,
+    Change, Family, LocalAddresses, Persistence, RealServer, RealServerId, Scheduler, ServiceId, SyncDaemon,
+    SyncRole, Timeouts, VirtualService, Weight,
 };
 
 use super::grammar::{Meaning, Said, Verb, Words};
@@ -192,7 +192,15 @@ impl Given {
             prefix_len,
             engine: self.engine.clone(),
         });
-        Ok(VirtualService { id, scheduler, flags, persistence, one_packet: self.says("ops") })
+        let local_addresses = LocalAddresses::NONE;
+        Ok(VirtualService {
+            id,
+            scheduler,
+            flags,
+            persistence,
+            one_packet: self.says("ops"),
+            local_addresses,
+        })
     }
 
     fn real_server(&self, verb: Verb) -> Result<(ServiceId, RealServer), Mistake> {

@@ -65,7 +65,8 @@ fn settings(service: &ListedService) -> String {
 fn way(server: &ListedServer) -> String {
     let weight = server.weight;
     let mut way = match server.forwarding {
-        Some(Forwarding::Masquerade) => format!("-m -w {weight}"),
+        // Full NAT is the engine's own, and masquerading what ipvsadm has that is most like it.
+        Some(Forwarding::Masquerade | Forwarding::FullNat) => format!("-m -w {weight}"),
         Some(Forwarding::Tunnel(tunnel)) => format!("-i -w {weight} --tun-type {}", encapsulation(tunnel)),
         // ipvsadm has no option for the others, which nobody makes by it either.
         Some(Forwarding::Direct | Forwarding::Local | Forwarding::Bypass) | None => {

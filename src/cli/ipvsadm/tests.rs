@@ -27,7 +27,7 @@ impl Source for MemoryPlane {
 }
 
 fn listed(entry: Entry) -> ListedService {
-    let VirtualService { id, scheduler, flags, persistence, one_packet } = entry.service;
+    let VirtualService { id, scheduler, flags, persistence, one_packet, local_addresses: _ } = entry.service;
     let unspecified: IpAddr = match id.family() {
         Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
@@ -192,6 +192,7 @@ fn any_service() -> impl Strategy<Value = VirtualService> {
             }),
             one_packet: one_packet
                 && !matches!(id, ServiceId::Address { protocol: Protocol::Tcp | Protocol::Sctp, .. }),
+            local_addresses: buoy_ipvs::LocalAddresses::NONE,
         }
     })
 }
