@@ -44,7 +44,7 @@ use crate::table::Change;
 use crate::virtual_service::FwMark;
 use flows::{Flows, Offer};
 use frame::Link;
-pub use plane::{Condition, EnginePlane};
+pub use plane::{Condition, EngineHandle, EnginePlane};
 use waiting::{Held, Waiting};
 
 /// How a director is set up.

@@ -4,10 +4,11 @@
 //! [`virtio::Header`](Header). Their link-layer addresses mean nothing there; in their place stands a tag.
 #![expect(unsafe_code, reason = "no safe crate offers the ioctls of TAP devices")]
 
-mod queue;
+mod netlink;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -32,6 +33,8 @@ pub(super) mod tag {
     pub(in crate::io) const SECOND: i16 = 6;
 }
 
+/// The IPv4 dummy address (RFC 7600, 4.8), which nobody sends to.
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// The TAP's own address: frames to it go to the host's stack.
 const ADDRESS: [u8; 6] = [0x02, 0x03, 0, 0, 0, 0];
 
@@ -153,7 +156,8 @@ impl Tap {
         let offloads = self.set_offloads(TUN_F_TCP | TUN_F_USO).or_else(|_| self.set_offloads(TUN_F_TCP));
         self.done("set offloads of", offloads)?;
         self.keep_quiet();
-        self.done("set the queue of", queue::set_length(self.index, QUEUE))?;
+        self.be_believed();
+        self.done("set the queue of", netlink::set_length(self.index, QUEUE))?;
         let socket = self.done("configure", Socket::new(Domain::UNIX, Type::DGRAM, None))?;
         let mut address = libc::ARPHRD_ETHER.to_ne_bytes().to_vec();
         address.extend(ADDRESS);
@@ -187,6 +191,15 @@ impl Tap {
     fn keep_quiet(&self) {
         let setting = format!("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", self.name);
         drop(std::fs::write(setting, "1"));
+    }
+
+    /// What is given back to the host comes from hosts that are reached by other interfaces, which a host with strict
+    /// reverse-path filtering would take for forged. Of what is set for all interfaces and for this one the larger
+    /// number counts: 2 is loose. Loose filtering takes nothing from an interface without an address.
+    fn be_believed(&self) {
+        let setting = format!("/proc/sys/net/ipv4/conf/{}/rp_filter", self.name);
+        drop(std::fs::write(setting, "2"));
+        drop(netlink::add_address(self.index, DUMMY));
     }
 
     fn done<T>(&self, doing: &'static str, outcome: io::Result<T>) -> Result<T, TapError> {

@@ -32,6 +32,8 @@ pub(crate) struct Lan {
 impl Lan {
     pub(crate) fn new(tier: Tier) -> Self {
         let (client, director, servers) = (Host::new(), Host::new(), [Host::new(), Host::new()]);
+        // As many distributions have it.
+        director.sysctl("net/ipv4/conf/all/rp_filter", "1");
         director.ip("link add lan type bridge");
         director.ip("link set lan up");
         plug(&director, "dc", &client, false);

@@ -3,6 +3,7 @@
 //! Every test has network namespaces of its own, which are gone with the last descriptor of them, however it ends. They
 //! need root and say so when they have to be skipped.
 
+#[expect(dead_code, reason = "other tests look for interfaces")]
 #[path = "../tc/host.rs"]
 mod host;
 mod lan;

@@ -86,6 +86,7 @@ fn directly_routed_connections_are_answered_past_the_director() {
         }
         // What servers answer has the service's address already: the director routes it as any packet.
         lan.director.sysctl("net/ipv4/ip_forward", "1");
+        lan.director.sysctl("net/ipv4/conf/all/rp_filter", "0");
         lan.director.sysctl("net/ipv4/conf/all/accept_local", "1");
         lan.director.sysctl("net/ipv4/conf/lan/accept_local", "1");
         lan.listen(0, Some(VIPS[0]));

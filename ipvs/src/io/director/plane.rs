@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Director, DirectorError, FrameCounts, Setup};
 use crate::engine::connections::Cursor;
-use crate::engine::process::{Discards, Listed};
+use crate::engine::process::{Discards, Listed, Settings};
 use crate::io::support::Tier;
 use crate::plane::{Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
 use crate::refusal::{Reason, Refusal};
@@ -37,16 +38,36 @@ const BATCHES: usize = 64;
 type Command = Box<dyn FnOnce(&mut Director) + Send>;
 
 /// The built-in engine on this host. Forwards until it is dropped.
+#[derive(Debug)]
 pub struct EnginePlane {
-    commands: SyncSender<Command>,
-    wake: Arc<EventFd>,
+    handle: EngineHandle,
     tier: Tier,
     thread: Option<JoinHandle<()>>,
 }
 
-impl fmt::Debug for EnginePlane {
+/// Asks the engine, from any thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: SyncSender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for EngineHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnginePlane").field("tier", &self.tier).finish_non_exhaustive()
+        f.debug_struct("EngineHandle").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    wake: EventFd,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn wake(&self) {
+        // A full counter wakes as well.
+        let _full = self.wake.write(1);
     }
 }
 
@@ -74,14 +95,14 @@ impl EnginePlane {
         let (opened, open) = sync_channel(1);
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         let wake = EventFd::from_flags(flags).map_err(|error| DirectorError::Wait(error.into()))?;
-        let wake = Arc::new(wake);
-        let own = Arc::clone(&wake);
+        let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false) });
+        let handle = EngineHandle { commands, shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
             match Director::open(setup, Instant::now()) {
                 Ok(director) => {
                     // Whoever waits for it is there until it is told.
                     let _gone = opened.send(Ok(director.tier()));
-                    run(director, &queue, &own);
+                    run(director, &queue, &shared);
                 }
                 Err(error) => {
                     let _gone = opened.send(Err(error));
@@ -89,16 +110,45 @@ impl EnginePlane {
             }
         });
         let thread = thread.map_err(DirectorError::Thread)?;
-        let tier = open
-            .recv()
-            .map_err(|_panicked| DirectorError::Thread(io::Error::other("it ended before it began")))??;
-        Ok(Self { commands, wake, tier, thread: Some(thread) })
+        let panicked = |_| DirectorError::Thread(io::Error::other("it ended before it began"));
+        let tier = open.recv().map_err(panicked)??;
+        Ok(Self { handle, tier, thread: Some(thread) })
+    }
+
+    /// For others to ask too.
+    pub fn handle(&self) -> EngineHandle {
+        self.handle.clone()
     }
 
     pub const fn tier(&self) -> Tier {
         self.tier
     }
 
+    /// See [`EngineHandle::condition`].
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn condition(&self) -> Result<Condition, PlaneError> {
+        self.handle.condition()
+    }
+
+    /// See [`EngineHandle::connections`].
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn connections(&self) -> Result<Vec<Listed>, PlaneError> {
+        self.handle.connections()
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Director) -> T + Send + 'static,
+    ) -> Result<T, PlaneError> {
+        self.handle.ask(question)
+    }
+}
+
+impl EngineHandle {
     /// How it fares.
     ///
     /// # Errors
@@ -129,6 +179,21 @@ impl EnginePlane {
         Ok(all)
     }
 
+    /// Has the engine behave otherwise.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn change_settings(
+        &self,
+        change: impl FnOnce(&mut Settings) + Send + 'static,
+    ) -> Result<(), PlaneError> {
+        self.ask(move |director| {
+            let mut settings = *director.engine().settings();
+            change(&mut settings);
+            director.engine_mut().set_settings(settings);
+        })
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Director) -> T + Send + 'static,
@@ -139,8 +204,7 @@ impl EnginePlane {
             let _gone = answer.send(question(director));
         });
         self.commands.send(command).map_err(|_gone| ended())?;
-        // A full counter wakes as well.
-        let _full = self.wake.write(1);
+        self.shared.wake();
         answered.recv_timeout(PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => PlaneError::Silent(NAME, PATIENCE),
             RecvTimeoutError::Disconnected => ended(),
@@ -158,10 +222,8 @@ fn failed(error: DirectorError) -> PlaneError {
 
 impl Drop for EnginePlane {
     fn drop(&mut self) {
-        // The thread ends when nobody can ask any more.
-        let (nobody, _) = sync_channel(0);
-        drop(std::mem::replace(&mut self.commands, nobody));
-        let _full = self.wake.write(1);
+        self.handle.shared.stop.store(true, Ordering::Relaxed);
+        self.handle.shared.wake();
         if let Some(thread) = self.thread.take() {
             // If it panicked it has said so.
             let _panicked = thread.join();
@@ -169,20 +231,16 @@ impl Drop for EnginePlane {
     }
 }
 
-/// Until nobody can ask any more.
-fn run(mut director: Director, commands: &Receiver<Command>, wake: &EventFd) {
-    loop {
-        if let Err(error) = turn(&mut director, wake) {
+/// Until it is to stop.
+fn run(mut director: Director, commands: &Receiver<Command>, shared: &Shared) {
+    while !shared.stop.load(Ordering::Relaxed) {
+        if let Err(error) = turn(&mut director, &shared.wake) {
             // Packets go on as far as they can, and the next turn tries again.
             director.note(&error);
             std::thread::sleep(PAUSE);
         }
-        loop {
-            match commands.try_recv() {
-                Ok(command) => command(&mut director),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return,
-            }
+        for command in commands.try_iter().take(COMMANDS) {
+            command(&mut director);
         }
     }
 }
