@@ -100,6 +100,15 @@ impl LocalPorts {
         Err(NoLocalPort::Exhausted)
     }
 
+    /// Lends that very port: to a connection that another director has made, and lent it to. `false` if it is lent here
+    /// already, or is none that directors lend.
+    pub fn claim(&mut self, target: &Target, local: LocalPort) -> bool {
+        if local.port < FIRST {
+            return false;
+        }
+        self.pools.entry(Key::new(target, local.address)).or_default().claim(local.port)
+    }
+
     /// Takes back a port that was lent towards that target. `false` if it was not.
     pub fn release(&mut self, target: &Target, local: LocalPort) -> bool {
         let key = Key::new(target, local.address);
@@ -150,6 +159,11 @@ impl Pool {
             return None;
         }
         let port = self.free(from.max(FIRST)).or_else(|| self.free(FIRST))?;
+        self.claim(port).then_some(port)
+    }
+
+    /// Takes that port, which is one that is lent. `false` if it is in use.
+    fn claim(&mut self, port: u16) -> bool {
         let number = number_of(port);
         let at = match self.place(number) {
             Ok(at) => at,
@@ -159,9 +173,11 @@ impl Pool {
             }
         };
         let (word, bit) = place_of(port);
-        *self.chunks.get_mut(at)?.used.get_mut(word)? |= bit;
+        let word = self.chunks.get_mut(at).and_then(|chunk| chunk.used.get_mut(word));
+        let Some(word) = word.filter(|word| **word & bit == 0) else { return false };
+        *word |= bit;
         self.used += 1;
-        Some(port)
+        true
     }
 
     fn release(&mut self, port: u16) -> bool {

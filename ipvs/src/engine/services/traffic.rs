@@ -138,6 +138,12 @@ impl Services {
         local_ports.take(&target, &local.addresses, &mut local.turn)
     }
 
+    /// Lends a connection the local port that another director has lent it, from the same pool as
+    /// [`take_local`](Self::take_local). `false` if it is not to be had.
+    pub fn claim_local(&mut self, target: &Target, local: LocalPort) -> bool {
+        self.local_ports.claim(target, local)
+    }
+
     /// Gives a local port back, when the connection has ended. `false` if it was not lent for such a connection.
     pub fn release_local(&mut self, target: &Target, local: LocalPort) -> bool {
         self.local_ports.release(target, local)

@@ -104,10 +104,41 @@ fn nothing_is_left_of_targets_without_connections() {
     assert!(ports.pools.is_empty() && ports.pools.capacity() < 100);
 }
 
+#[test]
+fn a_claimed_port_is_lent_to_nobody_else_until_it_is_released() {
+    let (mut ports, mut turn) = (ports(), 0);
+    let local = |port| LocalPort { address: address(201), port };
+    for port in [FIRST, 1_279, 1_280, 40_000, u16::MAX] {
+        assert!(ports.claim(&target(1), local(port)) && !ports.claim(&target(1), local(port)), "{port}");
+        assert!(ports.claim(&target(2), local(port)), "towards another server it is another one");
+    }
+    assert_eq!(ports.in_use(), 10);
+    let lent: BTreeSet<_> =
+        (5..PORTS).map(|_| ports.take(&target(1), &[address(201)], &mut turn).unwrap().port).collect();
+    assert_eq!(lent.len(), PORTS - 5);
+    assert!(!lent.contains(&FIRST) && !lent.contains(&40_000));
+    assert_eq!(ports.take(&target(1), &[address(201)], &mut turn), Err(NoLocalPort::Exhausted));
+    assert!(ports.release(&target(1), local(40_000)));
+    assert_eq!(ports.take(&target(1), &[address(201)], &mut turn), Ok(local(40_000)));
+    assert!(!ports.claim(&target(1), local(40_000)));
+}
+
+#[test]
+fn ports_that_are_never_lent_cannot_be_claimed() {
+    let mut ports = ports();
+    for port in [0, 80, FIRST - 1] {
+        assert!(!ports.claim(&target(1), LocalPort { address: address(201), port }), "{port}");
+    }
+    assert!(ports.pools.is_empty());
+}
+
 proptest! {
     #[test]
     fn what_is_lent_is_what_was_taken_and_not_released(
-        steps in prop::collection::vec((0..3_u8, prop::option::of(any::<prop::sample::Index>())), 0..400),
+        steps in prop::collection::vec(
+            (0..3_u8, prop::option::of(any::<prop::sample::Index>()), prop::option::of(FIRST..)),
+            0..400,
+        ),
         // Few ports far apart and a cursor near the end, so that chunks come and go and the numbers wrap.
         start in FIRST..,
     ) {
@@ -115,9 +146,18 @@ proptest! {
         ports.next = start;
         let addresses = [address(201), address(202)];
         let mut model: BTreeMap<u8, Vec<LocalPort>> = BTreeMap::new();
-        for (number, step) in steps {
+        for (number, step, claimed) in steps {
             let lent = model.entry(number).or_default();
             match step {
+                _ if claimed.is_some() => {
+                    // Near the cursor, where it meets what was taken.
+                    let port = claimed.unwrap_or(FIRST) % 64 + ports.next.min(65_000);
+                    let local = LocalPort { address: address(201), port };
+                    prop_assert_eq!(ports.claim(&target(number), local), !lent.contains(&local));
+                    if !lent.contains(&local) {
+                        lent.push(local);
+                    }
+                }
                 Some(which) if !lent.is_empty() => {
                     let local = lent.swap_remove(which.index(lent.len()));
                     prop_assert!(ports.release(&target(number), local));
