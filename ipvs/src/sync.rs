@@ -58,7 +58,7 @@ mod wire;
 pub use batch::Batch;
 pub use decode::Records;
 pub use discard::{Discard, DiscardCounters, EngineName, Extent};
-pub use due::{Candidate, Occasion, PersistMode, Progress, SendRules, Threshold};
+pub use due::{Candidate, Changes, Occasion, PersistMode, Progress, SendRules, Threshold};
 pub use message::{Message, NotPushed};
 pub use record::{
     CallId, Connection, ConnectionState, Endpoint, Ends, Method, RecordFlags, SequenceShift, Subject,

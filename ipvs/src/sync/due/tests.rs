@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use Kind::{Connection as C, Template as T};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -293,4 +294,67 @@ fn packets_beyond_counting_and_timeouts_beyond_clocks_are_no_trouble() {
     assert_eq!(master.send(Candidate::Connection(ES), Duration::MAX), [C]);
     assert_eq!(master.connection.packets(), 0);
     assert_eq!(master.send(Candidate::Connection(ES), Duration::MAX), []);
+}
+
+#[test]
+fn a_change_that_a_server_causes_is_told_of_at_once_only_where_that_is_wanted() {
+    let mut client = Progress::default();
+    let answer = |changes, progress: &mut Progress, state| {
+        let rules = SendRules { changes, ..SendRules::default() };
+        let entry = Candidate::Connection(state);
+        rules.is_due(entry, progress, Occasion::Answer, Duration::from_secs(60), Instant::now())
+    };
+    for state in [ES, tcp(TcpState::SynReceived), tcp(TcpState::LastAck), ConnectionState::Udp] {
+        assert!(!answer(Changes::OfBoth, &mut client, state), "{state:?}");
+    }
+    let ended = tcp(TcpState::CloseWait);
+    assert!(!answer(Changes::OfClients, &mut client, ended));
+    assert!(answer(Changes::OfBoth, &mut client, ended));
+    assert!(!answer(Changes::OfBoth, &mut client, ended), "the other director knows that");
+    assert!(answer(Changes::OfBoth, &mut client, tcp(TcpState::TimeWait)));
+    assert_eq!(client.packets(), 0);
+}
+
+#[test]
+fn by_the_rules_of_the_engine_the_copy_ends_no_earlier_than_half_a_minute_before_the_connection() {
+    let mut master = Master::new(SendRules::ENGINE);
+    assert_eq!(master.packet(ES), [C], "it is told of as soon as it is established");
+    let timeout = TcpState::Established.default_timeout();
+    let (mut copy_ends, mut records) = (master.now + timeout, 1);
+    // A packet every seven seconds, for an hour.
+    for _ in 0..514 {
+        master.now += Duration::from_secs(7);
+        assert!(copy_ends > master.now, "there was a copy at any time");
+        if !master.packet(ES).is_empty() {
+            (copy_ends, records) = (master.now + timeout, records + 1);
+        }
+        assert!(copy_ends + Duration::from_secs(30) > master.now + timeout);
+    }
+    assert_eq!(records, 172, "one in every 35 s, and its repetition in the next seven");
+}
+
+proptest! {
+    #[test]
+    fn packets_that_are_counted_together_are_told_of_as_if_one_by_one(
+        threshold in 0..60_u32,
+        period in 0..60_u32,
+        groups in prop::collection::vec(0..200_u32, 1..20),
+    ) {
+        prop_assume!(period == 0 || threshold < period);
+        let rules = rules(threshold, period);
+        let due = |progress: &mut Progress, occasion| {
+            let (entry, timeout) = (Candidate::Connection(ES), Duration::from_secs(900));
+            rules.is_due(entry, progress, occasion, timeout, Instant::now())
+        };
+        let (mut together, mut single) = (Progress::default(), Progress::default());
+        for count in groups {
+            let mut any = false;
+            for _ in 0..count {
+                together.count_packet();
+                single.count_packet();
+                any |= due(&mut single, Occasion::Packet);
+            }
+            prop_assert_eq!(due(&mut together, Occasion::Packets(count)), any);
+        }
+    }
 }
