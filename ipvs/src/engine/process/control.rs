@@ -159,9 +159,7 @@ impl Engine {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         let server = entry.server_index();
         let input = direction != Direction::Output;
-        if input {
-            entry.count_packets(u32::try_from(packets).unwrap_or(u32::MAX));
-        } else {
+        if !input {
             entry.answered();
         }
         if let Some(server) = server {
@@ -170,6 +168,9 @@ impl Engine {
             } else {
                 self.services.count_out_many(server, packets, bytes);
             }
+        }
+        if input {
+            self.count_forwarded(connection, u32::try_from(packets).unwrap_or(u32::MAX), moment);
         }
         if packets > 0 {
             self.connections.touch(connection, moment.tick);

@@ -22,6 +22,7 @@ use std::time::Instant;
 pub use control::Listed;
 pub use expiry::Gone;
 pub use settings::{Orphans, Quiescent, Reuse, Settings};
+pub use sync::Told;
 pub use verdict::{Discard, Discards, Verdict};
 
 use super::address::Address;
@@ -263,6 +264,7 @@ impl Engine {
             self.services.count_out(server, length(view));
         }
         self.advance(connection, event, Direction::Output);
+        self.tell_of_answer(connection, moment);
         let verdict = self.forward_back(connection, packet, view, routes);
         self.connections.touch(connection, moment.tick);
         verdict

@@ -24,7 +24,8 @@ pub struct Settings {
     pub pmtu: PathMtuDiscovery,
     /// Whether servers behind full NAT are told who their clients are.
     pub toa: Toa,
-    /// Which entries a master tells its backup of; `None` while it is no master.
+    /// Which entries a master tells its backup of; `None` while it is no master. [`SendRules::ENGINE`] is better than the
+    /// kernel's rules.
     pub sync: Option<SendRules>,
 }
 

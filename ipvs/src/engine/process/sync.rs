@@ -9,7 +9,7 @@ use super::{Engine, Moment};
 use crate::engine::address::Address;
 use crate::engine::connections::{Connection, ConnectionIndex, PacketKey, TemplateKey};
 use crate::engine::scheduler::ServerIndex;
-use crate::engine::services::PortFirst;
+use crate::engine::services::{LocalPort, PortFirst, Target};
 use crate::engine::state::Direction;
 use crate::engine::wheel::Ticks;
 use crate::sync::{
@@ -20,6 +20,19 @@ use crate::virtual_service::{Family, FwMark};
 
 /// What a template is kept for where its record does not say: the kernel's number.
 const TEMPLATE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The entry is as it says.
+    Taken,
+    /// The entry goes to another server here, and the record is of one that has ended. As in the kernel, it is ignored.
+    OfAnother,
+    /// Its local port (full NAT) stands for another client of its server here, or is none that directors lend.
+    LocalPortInUse,
+    /// The table is full.
+    NoRoom,
+}
 
 impl Engine {
     /// The next entry that other directors are to be told of.
@@ -34,16 +47,38 @@ impl Engine {
 
     /// A packet of a client has passed: it is counted, and other directors hear of the connection if it is time.
     pub(super) fn count_packet(&mut self, connection: ConnectionIndex, moment: Moment) {
+        self.count_packets(connection, 1, Occasion::Packet, moment);
+    }
+
+    /// As [`count_packet`](Self::count_packet), for packets that somebody else has forwarded.
+    pub(super) fn count_forwarded(&mut self, connection: ConnectionIndex, packets: u32, moment: Moment) {
+        self.count_packets(connection, packets, Occasion::Packets(packets), moment);
+    }
+
+    fn count_packets(
+        &mut self,
+        connection: ConnectionIndex,
+        packets: u32,
+        occasion: Occasion,
+        moment: Moment,
+    ) {
         let Some(entry) = self.connections.get_mut(connection) else { return };
-        entry.count_packets(1);
+        entry.count_packets(packets);
         let Some(rules) = self.settings.sync else { return };
         let controller = entry.controller();
-        self.consider(connection, Occasion::Packet, &rules, moment.now);
+        self.consider(connection, occasion, &rules, moment.now);
         if let Some(template) = controller {
             if let Some(entry) = self.connections.get_mut(template) {
-                entry.count_packets(1);
+                entry.count_packets(packets);
             }
-            self.consider(template, Occasion::Packet, &rules, moment.now);
+            self.consider(template, occasion, &rules, moment.now);
+        }
+    }
+
+    /// A packet of a server has passed: other directors hear of the connection if that has changed its state.
+    pub(super) fn tell_of_answer(&mut self, connection: ConnectionIndex, moment: Moment) {
+        if let Some(rules) = self.settings.sync {
+            self.consider(connection, Occasion::Answer, &rules, moment.now);
         }
     }
 
@@ -75,14 +110,14 @@ impl Engine {
         controller.is_some_and(|controller| controller.is_template() || controller.is_controlled())
     }
 
-    /// Another director has told of an entry.
-    pub fn handle_record(&mut self, record: &SyncRecord<'_>, moment: Moment) {
+    /// Another director has told of an entry. It is as told from now on, and ends by itself if nobody tells of it again.
+    pub fn handle_record(&mut self, record: &SyncRecord<'_>, moment: Moment) -> Told {
         let ends = record.tuple.ends();
         let there = self.find_told(record, &ends);
         let there = match there {
             Some(index) if self.is_another(index, record, &ends) => {
                 if record.flags.contains(RecordFlags::INACTIVE) {
-                    return;
+                    return Told::OfAnother;
                 }
                 self.end(index, moment);
                 None
@@ -95,11 +130,12 @@ impl Engine {
                 index
             }
             None => match self.make_told(record, &ends, moment) {
-                Some(index) => index,
-                None => return,
+                Ok(index) => index,
+                Err(why) => return why,
             },
         };
         self.set_told(index, record, moment);
+        Told::Taken
     }
 
     fn find_told(&self, record: &SyncRecord<'_>, ends: &Ends<Address>) -> Option<ConnectionIndex> {
@@ -119,10 +155,12 @@ impl Engine {
         }
     }
 
-    /// Whether what is there goes to another server than what is told of.
+    /// Whether what is there goes to another server than what is told of, or as another client.
     fn is_another(&self, index: ConnectionIndex, record: &SyncRecord<'_>, ends: &Ends<Address>) -> bool {
+        let goes_elsewhere =
+            |entry: &Connection| entry.server() != ends.server || entry.local() != ends.local;
         let connection = matches!(record.subject, Subject::Connection(_));
-        connection && self.connections.get(index).is_some_and(|entry| entry.server() != ends.server)
+        connection && self.connections.get(index).is_some_and(goes_elsewhere)
     }
 
     /// What is there counts as the other director says, and is bound if it was not.
@@ -149,7 +187,7 @@ impl Engine {
         record: &SyncRecord<'_>,
         ends: &Ends<Address>,
         moment: Moment,
-    ) -> Option<ConnectionIndex> {
+    ) -> Result<ConnectionIndex, Told> {
         let server = self.server_told(record, ends);
         let here = server.and_then(|server| self.services.settings(server));
         // Who knows the server knows how to get there.
@@ -170,15 +208,34 @@ impl Engine {
         .from_peer()
         .with_mark(record.mark);
         entry.set_server_index(server);
-        let counted = entry.counted();
+        let (counted, local, protocol) = (entry.counted(), entry.local(), entry.protocol());
+        if local.is_some() && !self.claim_local(ends, protocol) {
+            return Err(Told::LocalPortInUse);
+        }
         if let Some(ended) = self.connections.relieve(moment.tick) {
             self.settle(ended);
         }
-        let index = self.connections.insert(entry, None, moment.tick).ok()?;
-        if let Some(server) = server {
-            self.services.bind(server, counted);
+        match self.connections.insert(entry, None, moment.tick) {
+            Ok(index) => {
+                if let Some(server) = server {
+                    self.services.bind(server, counted);
+                }
+                Ok(index)
+            }
+            Err(_full) => {
+                if local.is_some() {
+                    self.release_local(ends, protocol);
+                }
+                Err(Told::NoRoom)
+            }
         }
-        Some(index)
+    }
+
+    /// The counterpart of [`release_local`](Self::release_local), for a connection that has its local end already.
+    fn claim_local(&mut self, ends: &Ends<Address>, protocol: u8) -> bool {
+        let Some(local) = ends.local else { return false };
+        let target = Target { protocol, address: ends.server.address, port: ends.server.port };
+        self.services.claim_local(&target, LocalPort { address: local.address, port: local.port })
     }
 
     /// State, packets and time of an entry, as they are told.

@@ -2,6 +2,7 @@ mod errors;
 mod life;
 mod methods;
 mod persistence;
+mod takeover;
 mod told;
 
 use std::collections::BTreeMap;

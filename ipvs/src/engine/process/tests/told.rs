@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::process::Told;
 use crate::sync::SendRules;
 use crate::virtual_service::Persistence;
 
@@ -112,6 +113,123 @@ fn what_the_master_tells_no_more_ends_in_the_backup_by_itself() {
     backup.pass(Duration::from_secs(901));
     let counters = backup.counters(&web().id, "10.2.0.11", 8080);
     assert_eq!((backup.engine.connections(), counters.active), (0, 0));
+}
+
+/// A master with the engine's own rules, and its backup.
+fn pair_of_engines(service: &VirtualService, servers: &[(&str, u16, Forwarding)]) -> (Site, Site) {
+    let master = Settings { sync: Some(SendRules::ENGINE), ..Settings::default() };
+    let mut pair = (Site::with(master), Site::new());
+    pair.0.service(service, servers);
+    pair.1.service(service, servers);
+    pair
+}
+
+#[test]
+fn a_connection_that_its_server_ends_or_resets_is_told_of_before_the_client_says_anything() {
+    for (flags, state) in [(FIN | ACK, TcpState::FinWait), (RST, TcpState::Close)] {
+        let server = ("10.2.0.12", 8080, Forwarding::Masquerade);
+        let (mut master, mut backup) = pair_of_engines(&web(), &[server]);
+        establish(&mut master, 3001);
+        tell(&mut master, &mut backup);
+        master.send(&back("10.2.0.12", ("10.1.0.9", 3001), ACK));
+        assert_eq!(tell(&mut master, &mut backup), 0, "nothing has changed");
+        master.send(&back("10.2.0.12", ("10.1.0.9", 3001), flags));
+        assert_eq!(tell(&mut master, &mut backup), 1);
+        assert_eq!(backup.connection().state(), Some(ConnectionState::Tcp(state)));
+    }
+}
+
+#[test]
+fn by_the_rules_of_the_kernel_what_a_server_does_waits_for_the_client() {
+    let (mut master, mut backup) = pair(&web());
+    establish(&mut master, 3001);
+    tell(&mut master, &mut backup);
+    master.send(&back("10.2.0.11", ("10.1.0.9", 3001), RST));
+    assert_eq!(tell(&mut master, &mut backup), 0);
+    master.send(&tcp(3001, ACK));
+    assert_eq!(tell(&mut master, &mut backup), 1);
+}
+
+#[test]
+fn a_quiet_connection_lives_on_at_the_backup_as_long_as_at_the_master() {
+    let (mut master, mut backup) = pair_of_engines(&web(), &SERVERS);
+    let before = establish(&mut master, 3001).way();
+    for _ in 0..24 {
+        tell(&mut master, &mut backup);
+        master.pass(Duration::from_secs(600));
+        backup.pass(Duration::from_secs(600));
+        master.send(&tcp(3001, ACK));
+    }
+    assert_eq!((master.engine.connections(), backup.engine.connections()), (1, 1));
+    assert_eq!(backup.send(&tcp(3001, ACK)).way(), before);
+}
+
+#[test]
+fn a_connection_that_somebody_else_forwards_is_told_of_when_its_packets_are_counted() {
+    let (mut master, mut backup) = pair(&web());
+    master.send(&tcp(3001, SYN));
+    let Verdict::Forward { connection: Some(connection), .. } = master.send(&tcp(3001, ACK)).verdict else {
+        panic!("it is forwarded")
+    };
+    assert_eq!(tell(&mut master, &mut backup), 0, "it had two packets");
+    for (packets, records) in [(0, 0), (40, 1), (10, 0), (1, 1), (49, 0), (100, 1)] {
+        let moment = master.engine.moment(master.now);
+        master.engine.forwarded(connection, Direction::Input, packets, 60 * packets, moment);
+        master.engine.forwarded(connection, Direction::Output, packets, 60 * packets, moment);
+        assert_eq!(tell(&mut master, &mut backup), records, "{packets}");
+    }
+}
+
+fn full_nat() -> VirtualService {
+    VirtualService { local_addresses: [ip("10.2.0.1")].into_iter().collect(), ..web() }
+}
+
+const BEHIND_FULL_NAT: [(&str, u16, Forwarding); 1] = [("10.2.0.11", 8080, Forwarding::FullNat)];
+
+#[test]
+fn a_backup_that_takes_over_full_nat_lends_the_same_port_and_to_nobody_else() {
+    let (mut master, mut backup) = pair_of_engines(&full_nat(), &BEHIND_FULL_NAT);
+    let before = establish(&mut master, 3001);
+    let local = before.view().ports.expect("ports").source;
+    tell(&mut master, &mut backup);
+    assert_eq!(backup.engine.services.local_ports().in_use(), 1);
+    assert_eq!(backup.send(&tcp(3001, ACK)).bytes, before.bytes);
+    let answer = backup.send(&back("10.2.0.11", ("10.2.0.1", local), ACK));
+    assert_eq!(answer.way(), "10.9.0.1:80 > 10.1.0.9:3001 to 10.1.0.9");
+    backup.pass(Duration::from_secs(901));
+    assert_eq!(backup.engine.services.local_ports().in_use(), 0, "given back with its end");
+}
+
+#[test]
+fn a_local_port_that_stands_for_somebody_else_is_not_taken_from_him() {
+    let (mut master, mut backup) = pair_of_engines(&full_nat(), &BEHIND_FULL_NAT);
+    let port_of = |out: &Out| out.view().ports.expect("ports").source;
+    // Both lend by the same random numbers here.
+    let theirs = establish(&mut master, 3001);
+    let ours = establish(&mut backup, 4001);
+    assert_eq!(port_of(&theirs), port_of(&ours));
+    let record = master.engine.poll_told().expect("it is told of");
+    let moment = backup.engine.moment(backup.now);
+    assert_eq!(backup.engine.handle_record(&record, moment), Told::LocalPortInUse);
+    assert_eq!(backup.engine.connections(), 1);
+    let answer = backup.send(&back("10.2.0.11", ("10.2.0.1", port_of(&ours)), ACK));
+    assert_eq!(answer.way(), "10.9.0.1:80 > 10.1.0.9:4001 to 10.1.0.9");
+    backup.pass(Duration::from_secs(901));
+    assert_eq!(backup.engine.services.local_ports().in_use(), 0);
+    assert_eq!(backup.engine.handle_record(&record, moment), Told::Taken);
+}
+
+#[test]
+fn a_connection_that_has_another_local_port_at_the_master_has_it_here_too() {
+    let (mut master, mut backup) = pair_of_engines(&full_nat(), &BEHIND_FULL_NAT);
+    establish(&mut master, 3001);
+    tell(&mut master, &mut backup);
+    master.send(&back("10.2.0.11", ("10.2.0.1", 1), RST));
+    master.send(&tcp(3001, RST));
+    let anew = establish(&mut master, 3001);
+    tell(&mut master, &mut backup);
+    assert_eq!(backup.send(&tcp(3001, ACK)).bytes, anew.bytes);
+    assert_eq!(backup.engine.services.local_ports().in_use(), 1);
 }
 
 impl Out {
