@@ -202,18 +202,25 @@ impl SyncDaemon {
 
     /// What becomes of it when it runs on an interface with an MTU of 1500.
     pub(crate) fn running(&self) -> Self {
-        const ETHERNET: u16 = 1500;
+        self.running_on(Self::ETHERNET)
+    }
+
+    const ETHERNET: u16 = 1500;
+
+    /// What becomes of it when it runs on an interface with that MTU.
+    pub(crate) fn running_on(&self, mtu: u16) -> Self {
         const IPV4_AND_UDP: u16 = 20 + 8;
         const IPV6_AND_UDP: u16 = 40 + 8;
         let group = self.group.unwrap_or(Self::DEFAULT_GROUP);
         let headers = if group.is_ipv6() { IPV6_AND_UDP } else { IPV4_AND_UDP };
-        // A backup takes what common masters send.
-        let least = match self.role {
-            SyncRole::Master => 1,
-            SyncRole::Backup => 1024,
+        // A backup takes what common masters send, and whatever comes by its interface. A master sends what every backup
+        // takes.
+        let (least, usual) = match self.role {
+            SyncRole::Master => (1, Self::ETHERNET),
+            SyncRole::Backup => (1024, mtu.max(Self::ETHERNET)),
         };
         // The kernel takes 0 for "not given".
-        let max_len = self.max_len.filter(|len| *len != 0).unwrap_or(ETHERNET - headers);
+        let max_len = self.max_len.filter(|len| *len != 0).unwrap_or(usual - headers);
         Self {
             max_len: Some(max_len.clamp(least, u16::MAX - headers)),
             group: Some(group),

@@ -95,6 +95,10 @@ pub enum Reason {
     NoInterface(String),
     #[error("{0} is not a multicast group")]
     NotMulticast(IpAddr),
+    #[error(
+        "interface {0} cannot send to the multicast group: it needs to be up, with an address of that family"
+    )]
+    NoWayToGroup(String),
     /// An interface name that no interface can have.
     #[error("`{0}` cannot be the name of an interface: 1 to 15 bytes without NUL")]
     InterfaceName(String),

@@ -8,6 +8,8 @@
 //! *Portable*: where the kernel takes no programs ([`portable`]), rules of nftables bring the same packets to the same
 //! TAP, and the engine sends each of them itself. [`support`] finds out which of both can be.
 //!
+//! *Sync*: the daemons that tell other directors of the engine's connections, and hear of theirs ([`sync`]).
+//!
 //! [`bpf`] writes programs, loads them, and keeps maps: without a compiler, a library in C or ELF files. This module is
 //! the only one of the crate with `unsafe` in it: calls of the kernel that no safe crate offers.
 
@@ -20,6 +22,7 @@ pub mod next_hop;
 pub mod portable;
 pub mod selector;
 pub mod support;
+pub mod sync;
 pub mod tap;
 pub mod tc;
 pub mod virtio;

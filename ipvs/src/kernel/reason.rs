@@ -74,10 +74,7 @@ pub(super) fn of_start(daemon: &SyncDaemon, errno: Errno) -> Reason {
         (Errno::ENODEV, _) => Reason::NoInterface(daemon.interface.to_string()),
         (Errno::EINVAL, Some(group)) if !group.is_multicast() => Reason::NotMulticast(group),
         (Errno::EINVAL, _) => Reason::SyncWithMixedFamily,
-        (Errno::ENETUNREACH | Errno::EADDRNOTAVAIL, _) => Reason::Other(format!(
-            "interface {} cannot send to the multicast group: it needs to be up, with an address of that family",
-            daemon.interface
-        )),
+        (Errno::ENETUNREACH | Errno::EADDRNOTAVAIL, _) => Reason::NoWayToGroup(daemon.interface.to_string()),
         _ => other(errno),
     }
 }
