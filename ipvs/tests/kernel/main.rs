@@ -20,6 +20,17 @@ fn sync_datagrams_are_taken_as_by_a_kernel_that_has_no_other_connections() {
 }
 
 #[test]
+fn directors_of_the_kernel_and_of_the_engine_are_backups_of_each_other() {
+    // What one of them has heard is still there for the next.
+    for master in ["kernel", "engine"] {
+        for version in [0, 1] {
+            let case = format!("cases::sync_protocol::engine::version_{version}_of_the_{master}");
+            machine::run_cases(&[&case], "");
+        }
+    }
+}
+
+#[test]
 fn cases_without_ipv6_or_with_a_module_that_goes_hold_in_a_kernel_of_their_own() {
     machine::run_cases(&["cases::without_ipv6::", "cases::module::"], "ipv6.disable=1");
 }

@@ -317,9 +317,15 @@ fn record_of(entry: &Connection) -> Option<SyncRecord<'static>> {
         tuple: tuple_of(entry)?,
         method: entry.method(),
         flags: entry.record_flags(),
-        mark: entry.mark(),
+        mark: mark_told(entry),
         timeout: NonZeroU32::new(seconds),
     })
+}
+
+/// By its mark the kernel finds the server of a template of a mark, although that is in the template's address, too.
+fn mark_told(entry: &Connection) -> Option<FwMark> {
+    let of_mark = entry.is_template() && entry.protocol() == TemplateProtocol::IP.0;
+    if of_mark { mark_of(entry.service().address) } else { entry.mark() }
 }
 
 /// `None` where a tunnel goes to another family.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::process::Told;
-use crate::sync::SendRules;
+use crate::sync::{SendRules, Subject};
 use crate::virtual_service::Persistence;
 
 const SERVERS: [(&str, u16, Forwarding); 2] =
@@ -75,6 +75,23 @@ fn clients_of_a_persistent_service_are_known_to_the_backup() {
     // The other server's turn, if nobody knew the client.
     assert_eq!(backup.send(&tcp(3002, SYN)).verdict_to(), before.verdict_to());
     assert_eq!(backup.counters(&web().id, "10.2.0.11", 8080).persistent, 1);
+}
+
+#[test]
+fn templates_of_a_mark_say_it_twice_as_those_of_the_kernel_do() {
+    let timeout = Duration::from_secs(300);
+    let persistence = Some(Persistence { timeout, prefix_len: 32, engine: None });
+    let mark = FwMark::new(7).expect("a mark");
+    let id = ServiceId::FwMark { family: crate::virtual_service::Family::V4, mark };
+    let service = VirtualService { persistence, ..VirtualService::new(id, Scheduler::Rr) };
+    let (mut master, mut backup) = pair_of_engines(&service, &[("10.2.0.11", 0, Forwarding::Masquerade)]);
+    master.send_marked(&tcp(3001, SYN), Some(mark));
+    let record = master.engine.poll_told().expect("its template");
+    assert!(matches!(record.subject, Subject::Template(_)));
+    assert_eq!((record.mark, record.tuple.ends().service.address), (Some(mark), address("0.0.0.7")));
+    let moment = backup.engine.moment(backup.now);
+    assert_eq!(backup.engine.handle_record(&record, moment), Told::Taken);
+    assert_eq!(backup.engine.statistics().servers.values().map(|server| server.persistent).sum::<u32>(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Datagrams, good ones and broken ones, to a backup of the kernel and to our decoder.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,14 +14,10 @@ use buoy_ipvs::sync::{
 use buoy_ipvs::{Plane, SyncDaemon, SyncRole};
 
 use super::ID;
+use super::listing::{Key, Value, listing, protocol_name};
 use super::network::Network;
 use crate::bench::{empty_plane, ipvsadm};
 use crate::machine::inside;
-
-/// What an entry is found by: protocol, client and service.
-type Key = (String, IpAddr, u16, IpAddr, u16);
-/// The real server of an entry, and its state.
-type Value = (IpAddr, u16, String);
 
 /// A record that was taken.
 struct Taken {
@@ -121,15 +117,7 @@ fn entry(record: &SyncRecord<'_>) -> (Key, Value) {
             (protocol.0, if assured { "ASSURED" } else { "NONE" }.to_owned())
         }
     };
-    let name = match protocol {
-        0 => "IP".to_owned(),
-        1 => "ICMP".to_owned(),
-        6 => "TCP".to_owned(),
-        17 => "UDP".to_owned(),
-        58 => "ICMPv6".to_owned(),
-        132 => "SCTP".to_owned(),
-        other => format!("IP_{other}"),
-    };
+    let name = protocol_name(protocol);
     match record.tuple {
         Tuple::V4(Ends { client, service, server, .. }) => (
             (name, client.address.into(), client.port, service.address.into(), service.port),
@@ -168,28 +156,12 @@ fn listing_with(expected: &[Taken]) -> BTreeMap<Key, Value> {
     let begin = Instant::now();
     let mut listed = BTreeMap::new();
     loop {
-        let text = std::fs::read("/proc/net/ip_vs_conn").unwrap();
-        listed.extend(String::from_utf8_lossy(&text).lines().filter_map(listed_entry));
+        listed.extend(listing().into_iter().map(|(key, (value, _))| (key, value)));
         let mut missing = expected.iter().filter(|taken| taken.lives_on && !listed.contains_key(&taken.key));
         let Some(Taken { key, datagram, .. }) = missing.next() else { return listed };
         assert!(begin.elapsed() < Duration::from_secs(30), "{key:?} was not taken of {datagram:02x?}");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// `None` for the title, and for what a Call-ID with a line feed has left.
-fn listed_entry(line: &str) -> Option<(Key, Value)> {
-    let address = |text: &str| match u32::from_str_radix(text, 16) {
-        Ok(bits) => Some(IpAddr::V4(Ipv4Addr::from_bits(bits))),
-        Err(_) => text.parse().ok(),
-    };
-    let mut fields = line.split_whitespace();
-    let protocol = fields.next()?.to_owned();
-    let mut end = || Some((address(fields.next()?)?, u16::from_str_radix(fields.next()?, 16).ok()?));
-    let ((client, client_port), (service, service_port)) = (end()?, end()?);
-    let (server, server_port) = end()?;
-    let state = fields.next()?.to_owned();
-    Some(((protocol, client, client_port, service, service_port), (server, server_port, state)))
 }
 
 fn sentinel_record(round: u32) -> SyncRecord<'static> {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use buoy_ipvs::SyncDaemon;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::gettid;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -20,8 +20,9 @@ use crate::bench::run;
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 81);
 const FAR_END: &str = "sync-far";
 
-/// Sockets of the real server's namespace, which lives as long as they do.
+/// The real server's namespace, which lives as long as its sockets do.
 pub(super) struct Network {
+    far: File,
     group: UdpSocket,
     tcp: TcpListener,
     _udp: [UdpSocket; 2],
@@ -34,6 +35,8 @@ pub(super) struct Network {
 impl Network {
     /// The director's end of the link.
     pub(super) const LINK: &str = "sync-near";
+    /// The real server's end.
+    pub(super) const FAR_LINK: &str = FAR_END;
 
     pub(super) fn new() -> Self {
         if std::fs::exists(format!("/sys/class/net/{}", Self::LINK)).unwrap() {
@@ -82,12 +85,23 @@ impl Network {
         group.set_multicast_if_v4(&Ipv4Addr::new(10, 70, 0, 2)).unwrap();
         group.set_multicast_loop_v4(false).unwrap();
         Self {
+            far: File::open("/proc/thread-self/ns/net").unwrap(),
             group: group.into(),
             tcp: TcpListener::bind("[::]:80").unwrap(),
             _udp: ["[::]:53", "[::]:5060"].map(|address| UdpSocket::bind(address).unwrap()),
             open: RefCell::default(),
             port: Cell::new(3001),
         }
+    }
+
+    /// Does `work` where the real server is.
+    pub(super) fn at_the_far_end<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let far = &self.far;
+        let inside = || {
+            setns(far, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).unwrap()
     }
 
     /// Until packets pass in both families.
