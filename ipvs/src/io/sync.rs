@@ -37,6 +37,9 @@ use crate::sync::Version;
 const PLANE: &str = "the engine's sync";
 
 /// The daemons that run, in the network namespace of the thread that started them.
+///
+/// When their interface is removed they are deaf and dumb, also if another one comes by its name: whoever watches
+/// interfaces starts them anew. The kernel's end then.
 #[derive(Debug, Default)]
 pub struct Daemons {
     master: Option<Master>,
@@ -51,8 +54,8 @@ impl Daemons {
 
     /// Starts a daemon; a master speaks `version`.
     ///
-    /// Needs no privileges, but that a backup's buffer can only be longer than the host allows (`net.core.rmem_max`) with
-    /// `CAP_NET_ADMIN`.
+    /// Needs no privileges since Linux 5.7, but that a backup's buffer can only be longer than the host allows
+    /// (`net.core.rmem_max`) with `CAP_NET_ADMIN`.
     ///
     /// # Errors
     /// [`PlaneError::Refused`] with the reasons that the kernel has, but for real servers of the other family, which do

@@ -46,9 +46,13 @@ impl Host {
     }
 
     pub(crate) fn ip(&self, arguments: &str) -> String {
-        let output = self.run(|| Command::new("ip").args(arguments.split_whitespace()).output().unwrap());
+        self.command("ip", arguments)
+    }
+
+    pub(crate) fn command(&self, program: &str, arguments: &str) -> String {
+        let output = self.run(|| Command::new(program).args(arguments.split_whitespace()).output().unwrap());
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ip {arguments}: {said}");
+        assert!(output.status.success(), "{program} {arguments}: {said}");
         String::from_utf8(output.stdout).unwrap()
     }
 

@@ -1,12 +1,14 @@
 //! What goes over the wire, and how.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use buoy_ipvs::engine::packet::View;
 use buoy_ipvs::io::sync::Daemons;
-use buoy_ipvs::sync::Version;
+use buoy_ipvs::sync::{Batch, Version};
 use buoy_ipvs::{SyncDaemon, SyncRole};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bench::{Bench, many, records};
@@ -121,6 +123,44 @@ fn a_backup_takes_messages_as_long_as_its_interface_and_a_master_sends_what_ever
     });
     let lengths: Vec<_> = daemons.running().iter().map(|daemon| daemon.max_len).collect();
     assert_eq!(lengths, [Some(1_472), Some(8_972)]);
+}
+
+#[test]
+fn a_backup_that_does_something_else_finds_a_hundred_thousand_records_when_it_comes_back() {
+    if !may_run() {
+        return;
+    }
+    let mut bench = Bench::new(|daemon| daemon);
+    let told: Vec<_> =
+        (0..100_000).map(|number: u32| records(u16::try_from(number % 60_000).unwrap())[0]).collect();
+    bench.tell(&told);
+    assert!(bench.hear(told.len()) == told);
+    assert_eq!(bench.backup.backup().unwrap().overrun().unwrap(), 0);
+}
+
+#[test]
+fn a_wire_that_is_slow_loses_nothing_that_the_master_can_keep() {
+    if !may_run() {
+        return;
+    }
+    let mut bench = Bench::new(|daemon| daemon);
+    let delay = |what: &str| bench.near.command("tc", &format!("qdisc {what}"));
+    // Of the socket's buffer, which is 200 KiB at most, nothing gets through for now.
+    delay("add dev wire root tbf rate 8kbit burst 2000 limit 10000000");
+    let told = many(5_000);
+    let (master, now) = (bench.master.master_mut().unwrap(), Instant::now());
+    told.iter().for_each(|record| master.tell(record, now));
+    assert!(master.is_blocked());
+    delay("delete dev wire root");
+    master.handle_timeout(now + Batch::LONGEST_WAIT);
+    let begin = Instant::now();
+    while master.is_blocked() {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        poll(&mut [PollFd::new(master.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(100_u8)).unwrap();
+        master.handle_writable();
+    }
+    let statistics = master.statistics();
+    assert_eq!((statistics.records, statistics.displaced, statistics.failed), (10_000, 0, 0));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod books;
 mod errors;
 mod life;
 mod methods;

@@ -6,8 +6,7 @@ use super::socket::SyncSocket;
 use crate::plane::SyncDaemon;
 use crate::sync::{SyncId, SyncRecord};
 
-/// Datagrams that are read together; packets may want to come between. With 40 records each it takes the engine about a
-/// millisecond to apply them.
+/// Datagrams that are read together, with 40 records each; packets may want to come between.
 const AT_ONCE: usize = 64;
 
 /// A daemon that hears of the entries of others. When its descriptor can be read: [`receive`](Self::receive).

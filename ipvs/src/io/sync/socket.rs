@@ -16,8 +16,8 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use super::interface::Interface;
 use crate::plane::{SyncDaemon, SyncRole};
 
-/// What waits in the kernel for a backup that does something else: 50,000 records, which a master tells of in one second
-/// if it has a million connections.
+/// What waits in the kernel for a backup that does something else: 100,000 records, which is more than what a master with
+/// a million connections tells in a second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The socket of a sync daemon. It does not wait, and is bound to its interface.

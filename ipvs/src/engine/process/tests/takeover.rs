@@ -105,19 +105,42 @@ fn a_thousand_connections_of_a_dead_master_go_on_to_the_same_servers_byte_by_byt
 
     let datagrams = datagrams(&mut master);
     drop(master);
-    let moment = backup.engine.moment(backup.now);
-    let mut records = 0;
-    for datagram in &datagrams {
-        for record in Records::read(datagram, ID).expect("a message") {
-            assert_eq!(backup.engine.handle_record(&record.expect("a record"), moment), Told::Taken);
-            records += 1;
-        }
-    }
-    assert_eq!((records, backup.engine.connections()), (1_000, 1_000));
+    heard(&mut backup, &datagrams);
+    assert_eq!(backup.engine.connections(), 1_000);
 
     for (packet, before) in packets(ACK).zip(before) {
         assert!(forwarded(&mut backup, &packet) == before, "{packet:?}");
     }
     assert_eq!(backup.engine.connections(), 1_000, "none was made anew");
     assert_eq!(backup.engine.totals().connections, 0);
+}
+
+fn heard(backup: &mut Site, datagrams: &[Vec<u8>]) {
+    let moment = backup.engine.moment(backup.now);
+    for record in datagrams.iter().flat_map(|datagram| Records::read(datagram, ID).expect("a message")) {
+        assert_eq!(backup.engine.handle_record(&record.expect("a record"), moment), Told::Taken);
+    }
+}
+
+#[test]
+fn one_lost_datagram_costs_no_connection_that_has_another_packet_in_its_time() {
+    for lost in [0, 1] {
+        let (mut master, mut backup) = (site(Some(SendRules::ENGINE)), site(None));
+        configure(&mut master);
+        configure(&mut backup);
+        packets(SYN).for_each(|packet| drop(forwarded(&mut master, &packet)));
+        let mut before = Vec::new();
+        for round in 0..2 {
+            before = packets(ACK).map(|packet| forwarded(&mut master, &packet)).collect();
+            let datagrams = datagrams(&mut master);
+            assert!(datagrams.len() > 30);
+            if round != lost {
+                heard(&mut backup, &datagrams);
+            }
+            [&mut master, &mut backup].into_iter().for_each(|site| site.pass(Duration::from_secs(4)));
+        }
+        for (packet, before) in packets(ACK).zip(before) {
+            assert!(forwarded(&mut backup, &packet) == before, "{packet:?}");
+        }
+    }
 }

@@ -162,6 +162,7 @@ fn engine_is_backup(version: Version) {
     assert!(matches!(discards[..], [("other_sync_id", 1..)]), "{discards:?}");
     assert_eq!(backup.daemons.backup().unwrap().statistics().discards.iter().count(), 0);
     backup.assert_counts_as(&mut plane, version);
+    println!("and forwards {} of them", backup.forwards_what_is_established());
     plane.stop_sync(SyncRole::Master).unwrap();
 }
 
@@ -211,9 +212,18 @@ fn kernel_is_backup(version: Version) {
         let service = address.parse().unwrap();
         for _ in 0..CLIENTS {
             let client = client(service);
-            (0..3).for_each(|_| master.process(udp(client, service), None));
+            for _ in 0..3 {
+                master.process(udp(client, service), None);
+            }
         }
     }
+    // One that its server ends, of which the client has not heard yet.
+    let (service, server) = ("10.70.1.2:80".parse().unwrap(), "10.70.0.2:80".parse().unwrap());
+    let client = client(service);
+    for flags in [SYN, ACK] {
+        master.process(tcp(client, service, flags), None);
+    }
+    master.process(tcp(server, client, FIN | ACK), None);
     let told = master.tell();
     let entries = assert_same(version, || master.table());
     println!("{version:?}: {told} records of the engine, and the kernel has all {entries} entries");

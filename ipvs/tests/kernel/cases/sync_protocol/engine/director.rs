@@ -15,6 +15,7 @@ use buoy_ipvs::{
 };
 
 use super::super::listing::{Key, Value, protocol_name};
+use super::packet::{ACK, tcp};
 
 /// A director of the engine.
 pub(super) struct Director {
@@ -64,15 +65,18 @@ impl Director {
         }
     }
 
-    /// A packet of a client comes, and goes to its server.
-    pub(super) fn process(&mut self, packet: Vec<u8>, mark: Option<u32>) {
+    /// A packet comes, and goes where this returns.
+    pub(super) fn process(&mut self, packet: Vec<u8>, mark: Option<u32>) -> IpAddr {
         let read = self.engine.read(&packet).unwrap();
         let mut buffer = [vec![0; HEADROOM], packet].concat();
         let end = buffer.len();
         let mut packet = Packet::new(&mut buffer, HEADROOM, end, Offload::default()).unwrap();
         let moment = self.engine.moment(Instant::now());
         let verdict = self.engine.process(&mut packet, &read, mark.and_then(FwMark::new), &mut Host, moment);
-        assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+        match verdict {
+            Verdict::Forward { to, .. } => to.into(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Tells of all that there is to tell, at once. Returns of how many entries.
@@ -99,6 +103,22 @@ impl Director {
         backup
             .receive(|record| assert_eq!(engine.handle_record(record, moment), Told::Taken, "{record:?}"))
             .unwrap();
+    }
+
+    /// Clients of established connections go on. Returns how many.
+    pub(super) fn forwards_what_is_established(&mut self) -> usize {
+        let entries = self.engine.connections();
+        let mut forwarded = 0;
+        for ((_, client, client_port, service, port), ((server, _, state), _)) in self.table() {
+            if state != "ESTABLISHED" {
+                continue;
+            }
+            let packet = tcp(SocketAddr::new(client, client_port), SocketAddr::new(service, port), ACK);
+            assert_eq!(self.process(packet, None), server);
+            forwarded += 1;
+        }
+        assert_eq!(self.engine.connections(), entries, "none began anew");
+        forwarded
     }
 
     /// As the kernel lists it.
