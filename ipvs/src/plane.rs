@@ -165,7 +165,7 @@ impl fmt::Display for SyncRole {
     }
 }
 
-/// A connection sync daemon, as wanted or as it runs. What is `None` is left to the kernel; a running daemon has all
+/// A connection sync daemon, as wanted or as it runs. What is `None` is left to the plane; a running daemon has all
 /// of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncDaemon {

@@ -1,15 +1,18 @@
 //! The sync daemons of the engine: sockets that speak IPVS's [sync protocol](crate::sync), where the kernel's plane has
 //! `ip_vs_sync`. Directors of both kinds understand each other.
 //!
-//! A [`Master`] tells of the engine's entries, a [`Backup`] hands out what others tell of theirs. [`Daemons`] has at
-//! most one of each, with the defaults and the refusals of the kernel. Nothing waits here: whoever drives them polls
-//! their descriptors.
+//! A [`Master`] tells of the engine's entries ([`Engine::poll_told`]), a [`Backup`] hands out what others tell of theirs
+//! ([`Engine::handle_record`]). [`Daemons`] has at most one of each, with the defaults and the refusals of the kernel.
+//! Nothing waits here: whoever drives them polls their descriptors.
 //!
 //! Every daemon has one port, as the kernel's have with `sync_ports` 1, which is its default: a master of the kernel with
 //! more of them sends most records where no backup of the engine listens.
 //!
 //! There is no authentication, and there are no acknowledgements: whoever can send to the group can make entries, and
 //! what is lost is lost until the entry is told of again (see [`SendRules`](crate::sync::SendRules)).
+//!
+//! [`Engine::poll_told`]: crate::engine::process::Engine::poll_told
+//! [`Engine::handle_record`]: crate::engine::process::Engine::handle_record
 
 mod backup;
 mod intake;
@@ -33,13 +36,13 @@ use crate::plane::{PlaneError, SyncDaemon, SyncRole};
 use crate::refusal::Reason;
 use crate::sync::Version;
 
-/// How the plane is called in errors.
-const PLANE: &str = "the engine's sync";
+/// With whom there is an error: `cannot talk to ...`.
+const PLANE: &str = "the sync group";
 
 /// The daemons that run, in the network namespace of the thread that started them.
 ///
 /// When their interface is removed they are deaf and dumb, also if another one comes by its name: whoever watches
-/// interfaces starts them anew. The kernel's end then.
+/// interfaces starts them anew.
 #[derive(Debug, Default)]
 pub struct Daemons {
     master: Option<Master>,
@@ -71,7 +74,6 @@ impl Daemons {
         }
         self.open(daemon, version).map_err(|source| match reason(daemon, &source) {
             Some(reason) => refused(reason),
-            None if source.kind() == io::ErrorKind::PermissionDenied => PlaneError::Permission,
             None => PlaneError::Io { plane: PLANE, source },
         })
     }

@@ -124,7 +124,7 @@ pub enum Candidate {
 pub enum Occasion {
     /// A packet that was counted.
     Packet,
-    /// So many packets that were counted together, because somebody else has forwarded them.
+    /// So many packets that were counted together, because somebody else has forwarded them. None is no occasion.
     Packets(u32),
     /// A packet of the real server, after it has changed the state. It is not counted, and the controller is not asked
     /// for.
@@ -252,10 +252,10 @@ impl SendRules {
     /// Whether its packets are as many as they have to be.
     fn reaches(&self, entry: Candidate, progress: &Progress, occasion: Occasion) -> bool {
         let counted = match occasion {
+            Occasion::Packets(0) | Occasion::Answer => return false,
+            Occasion::AtThreshold => return true,
             Occasion::Packet => 1,
             Occasion::Packets(counted) => counted,
-            Occasion::Answer => return false,
-            Occasion::AtThreshold => return true,
         };
         let Threshold { packets: threshold, period } = self.threshold;
         // How many packets ago it was told of, or would have been, and whether the last ones include that.

@@ -177,6 +177,22 @@ fn a_master_that_stops_sends_what_it_has() {
 }
 
 #[test]
+fn a_director_of_both_roles_does_not_hear_itself() {
+    if !may_run() {
+        return;
+    }
+    for text in ["224.0.0.81", "ff02::81"] {
+        let mut bench = Bench::new(group(text));
+        let backup = group(text)(SyncDaemon::new(SyncRole::Backup, "wire", 7));
+        bench.near.run(|| bench.master.start(&backup, Version::V1)).unwrap();
+        bench.tell(&records(3_001));
+        assert_eq!(bench.hear(2), records(3_001));
+        let backup = bench.master.backup_mut().unwrap();
+        assert_eq!((backup.receive(|_| ()).unwrap(), backup.statistics().datagrams), (0, 0), "{text}");
+    }
+}
+
+#[test]
 fn messages_of_version_0_have_what_that_knows() {
     if !may_run() {
         return;

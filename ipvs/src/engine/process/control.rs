@@ -169,10 +169,10 @@ impl Engine {
                 self.services.count_out_many(server, packets, bytes);
             }
         }
-        if input {
-            self.count_forwarded(connection, u32::try_from(packets).unwrap_or(u32::MAX), moment);
-        }
         if packets > 0 {
+            if input {
+                self.count_forwarded(connection, u32::try_from(packets).unwrap_or(u32::MAX), moment);
+            }
             self.connections.touch(connection, moment.tick);
         }
     }

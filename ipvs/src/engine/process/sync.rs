@@ -13,8 +13,8 @@ use crate::engine::services::{LocalPort, PortFirst, Target};
 use crate::engine::state::Direction;
 use crate::engine::wheel::Ticks;
 use crate::sync::{
-    self, Candidate, Endpoint, Ends, Method, Occasion, Progress, RecordFlags, SendRules, Subject, SyncRecord,
-    Template, TemplateProtocol, Tuple,
+    self, Candidate, Changes, Endpoint, Ends, Method, Occasion, Progress, RecordFlags, SendRules, Subject,
+    SyncRecord, Template, TemplateProtocol, Tuple,
 };
 use crate::virtual_service::{Family, FwMark};
 
@@ -77,7 +77,7 @@ impl Engine {
 
     /// A packet of a server has passed: other directors hear of the connection if that has changed its state.
     pub(super) fn tell_of_answer(&mut self, connection: ConnectionIndex, moment: Moment) {
-        if let Some(rules) = self.settings.sync {
+        if let Some(rules) = self.settings.sync.filter(|rules| rules.changes == Changes::OfBoth) {
             self.consider(connection, Occasion::Answer, &rules, moment.now);
         }
     }

@@ -197,6 +197,23 @@ fn a_connection_that_somebody_else_forwards_is_told_of_when_its_packets_are_coun
     }
 }
 
+#[test]
+fn a_connection_that_somebody_else_forwards_is_told_of_again_as_long_as_it_has_packets() {
+    let server = ("10.2.0.11", 8080, Forwarding::Masquerade);
+    let (mut master, mut backup) = pair_of_engines(&web(), &[server]);
+    master.send(&tcp(3001, SYN));
+    let Verdict::Forward { connection: Some(connection), .. } = master.send(&tcp(3001, ACK)).verdict else {
+        panic!("it is forwarded")
+    };
+    assert_eq!(tell(&mut master, &mut backup), 1);
+    for (packets, records) in [(0, 0), (1, 1), (0, 0), (9, 1)] {
+        master.pass(Duration::from_secs(100));
+        let moment = master.engine.moment(master.now);
+        master.engine.forwarded(connection, Direction::Input, packets, 60 * packets, moment);
+        assert_eq!(tell(&mut master, &mut backup), records, "{packets}");
+    }
+}
+
 fn full_nat() -> VirtualService {
     VirtualService { local_addresses: [ip("10.2.0.1")].into_iter().collect(), ..web() }
 }
