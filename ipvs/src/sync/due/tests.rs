@@ -308,6 +308,8 @@ fn a_change_that_a_server_causes_is_told_of_at_once_only_where_that_is_wanted() 
         assert!(!answer(Changes::OfBoth, &mut client, state), "{state:?}");
     }
     let ended = tcp(TcpState::CloseWait);
+    assert!(!answer(Changes::OfBoth, &mut client, ended), "nobody has heard of it");
+    client.state = Some(ES);
     assert!(!answer(Changes::OfClients, &mut client, ended));
     assert!(answer(Changes::OfBoth, &mut client, ended));
     assert!(!answer(Changes::OfBoth, &mut client, ended), "the other director knows that");

@@ -157,6 +157,31 @@ fn a_connection_that_its_server_ends_or_resets_is_told_of_before_the_client_says
 }
 
 #[test]
+fn a_connection_that_its_server_refuses_is_not_told_of() {
+    let server = ("10.2.0.12", 8080, Forwarding::Masquerade);
+    let (mut master, mut backup) = pair_of_engines(&web(), &[server]);
+    master.send(&tcp(3001, SYN));
+    master.send(&back("10.2.0.12", ("10.1.0.9", 3001), RST | ACK));
+    assert_eq!(tell(&mut master, &mut backup), 0);
+}
+
+#[test]
+fn a_director_that_has_taken_over_tells_of_what_servers_do_in_connections_of_its_predecessor() {
+    let server = ("10.2.0.12", 8080, Forwarding::Masquerade);
+    let (mut first, mut second) = pair_of_engines(&web(), &[server]);
+    let mut third = Site::new();
+    third.service(&web(), &[server]);
+    establish(&mut first, 3001);
+    tell(&mut first, &mut second);
+    second.engine.set_settings(Settings { sync: Some(SendRules::ENGINE), ..Settings::default() });
+    second.send(&back("10.2.0.12", ("10.1.0.9", 3001), FIN | ACK));
+    assert_eq!(tell(&mut second, &mut third), 1);
+    assert_eq!(third.connection().state(), second.connection().state());
+    second.send(&tcp(3001, ACK));
+    assert_eq!(tell(&mut second, &mut third), 0, "that was told");
+}
+
+#[test]
 fn by_the_rules_of_the_kernel_what_a_server_does_waits_for_the_client() {
     let (mut master, mut backup) = pair(&web());
     establish(&mut master, 3001);
