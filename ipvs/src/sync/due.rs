@@ -31,7 +31,7 @@ pub struct SendRules {
     pub retries: u8,
     /// `sync_persist_mode`
     pub persistence: PersistMode,
-    /// The kernel has no choice here.
+    /// Whose doings are told of at once. The kernel has no choice here.
     pub changes: Changes,
 }
 
@@ -40,11 +40,13 @@ impl SendRules {
     /// again with the packets that come half a minute later or more, and once more four seconds after that; a change of
     /// state is told of at once, whoever causes it.
     ///
-    /// A connection is told of when it is established, one of UDP with its first packet, and its copy ends not earlier than
-    /// 30 s before itself; with the kernel's defaults, a copy ends where fewer than 50 packets come in its timeout. With
-    /// timeouts under 10 s, a copy may be gone for a moment, as nothing is told twice in 10 s but for the repetition. A million connections that are
-    /// never quiet are 60,000 records per second, which take 17 Mbit/s; with the kernel's defaults it is as much
-    /// where each has three packets per second.
+    /// A connection is told of when it is established, one of UDP with its first packet, and its copy ends not earlier
+    /// than 30 s before itself; with the kernel's defaults, a copy ends where fewer than 50 packets come in its timeout.
+    /// Where timeouts are under 10 s, a copy may be gone for a moment: but for the repetition, nothing is told twice
+    /// within 10 s.
+    ///
+    /// A million connections that are never quiet are 60,000 records per second, which take 17 Mbit/s; with the kernel's
+    /// defaults it is as much where each has three packets per second.
     pub const ENGINE: Self = Self {
         threshold: Threshold { packets: 3, period: 0 },
         refresh: Duration::from_secs(30),

@@ -279,6 +279,25 @@ fn a_local_port_that_stands_for_somebody_else_is_not_taken_from_him() {
 }
 
 #[test]
+fn what_finds_no_room_keeps_no_local_port() {
+    let (mut master, _) = pair_of_engines(&full_nat(), &BEHIND_FULL_NAT);
+    let now = Instant::now();
+    let engine = Engine::new(Settings::default(), Limits { connections: 4 }, 8, now);
+    let mut backup = Site { engine, now, ..Site::new() };
+    backup.service(&full_nat(), &BEHIND_FULL_NAT);
+    (4001..4005).for_each(|port| drop(establish(&mut backup, port)));
+    establish(&mut master, 3001);
+    let record = master.engine.poll_told().expect("it is told of");
+    let moment = backup.engine.moment(backup.now);
+    let before = backup.engine.connections();
+    assert_eq!(backup.engine.handle_record(&record, moment), Told::NoRoom);
+    assert_eq!(
+        (backup.engine.connections(), backup.engine.services.local_ports().in_use()),
+        (before, before)
+    );
+}
+
+#[test]
 fn a_connection_that_has_another_local_port_at_the_master_has_it_here_too() {
     let (mut master, mut backup) = pair_of_engines(&full_nat(), &BEHIND_FULL_NAT);
     establish(&mut master, 3001);
