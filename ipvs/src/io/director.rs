@@ -13,6 +13,7 @@ mod flows;
 mod frame;
 mod plane;
 mod selectors;
+mod sync;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use thiserror::Error;
 
 use super::bpf::{AttachError, Attachment, MapError};
@@ -27,6 +29,7 @@ use super::next_hop::{NextHop, NextHopIndex, NextHops};
 use super::portable::{SendError, Sender, Sent, Steering, SteeringError};
 use super::selector::{Selector, Selectors};
 use super::support::{Tier, support};
+use super::sync::{Daemons, Master};
 use super::tap::{Arrival, Departure, Frames, Tap, TapError};
 use super::tc::{Capacities, Maps, ProgramError, Programs};
 use super::virtio::Header;
@@ -92,6 +95,8 @@ pub enum DirectorError {
     Sender(#[from] SendError),
     #[error("cannot see routes and neighbours")]
     Ways(#[from] WaysError),
+    #[error("cannot hear of other directors")]
+    Sync(#[source] std::io::Error),
     #[error("cannot wait for packets")]
     Wait(#[source] std::io::Error),
     #[error("cannot start its thread")]
@@ -160,6 +165,7 @@ pub struct Director {
     selected: BTreeSet<Selector>,
     reassembly: Reassembly,
     waiting: Waiting,
+    daemons: Daemons,
     counts: FrameCounts,
     next_sweep: Instant,
     /// Of the last call.
@@ -236,6 +242,7 @@ impl Director {
             selected: BTreeSet::new(),
             reassembly: Reassembly::new(reassembly::Limits::default(), HEADROOM + 18),
             waiting: Waiting::default(),
+            daemons: Daemons::new(),
             counts: FrameCounts::default(),
             next_sweep: now + SWEEP,
             now,
@@ -284,14 +291,22 @@ impl Director {
         }
     }
 
-    /// What to wait for: frames, and what the kernel says of routes.
-    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.tap.as_fd(), self.ways.as_fd()]
+    /// What to wait for: frames, what the kernel says of routes, what other directors tell, and room to tell them.
+    pub fn descriptors(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 4] {
+        let blocked = self.daemons.master().filter(|master| master.is_blocked());
+        [
+            Some((self.tap.as_fd(), PollFlags::POLLIN)),
+            Some((self.ways.as_fd(), PollFlags::POLLIN)),
+            self.daemons.backup().map(|backup| (backup.as_fd(), PollFlags::POLLIN)),
+            blocked.map(|master| (master.as_fd(), PollFlags::POLLOUT)),
+        ]
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&self) -> Instant {
-        let others = [self.reassembly.poll_timeout(), self.waiting.poll_timeout()].into_iter().flatten();
+        let master = self.daemons.master().and_then(Master::poll_timeout);
+        let others =
+            [self.reassembly.poll_timeout(), self.waiting.poll_timeout(), master].into_iter().flatten();
         let own = self.next_sweep.min(self.engine.poll_timeout()).min(self.ways.poll_timeout());
         others.fold(own, Instant::min)
     }
@@ -309,6 +324,7 @@ impl Director {
             self.handle_batch(&mut frames, now);
         }
         self.frames = frames;
+        self.tell(now);
         received.map(|()| count == BATCH)
     }
 
@@ -612,6 +628,7 @@ impl Director {
         }
         self.engine.handle_timeout(now);
         self.settle();
+        self.handle_sync_timeout(now);
         self.reassembly.handle_timeout(now);
         if self.ways.poll_timeout() <= now {
             let changed = self.ways.handle_timeout(now)?;

@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,29 +97,7 @@ impl Lan {
     /// Starts programs on both servers that say their number and then repeat what they hear, until the end of it.
     pub(crate) fn listen(&self, family: usize, address: Option<&'static str>) {
         for (number, host) in self.servers.iter().enumerate() {
-            let address = ip(address.unwrap_or(SERVERS[number][family]));
-            let (ready, is_ready) = mpsc::channel();
-            host.run(move || {
-                let listener =
-                    TcpListener::bind(SocketAddr::new(address, PORT)).expect("an address of its own");
-                let datagrams =
-                    UdpSocket::bind(SocketAddr::new(address, PORT)).expect("an address of its own");
-                ready.send(()).expect("somebody waits");
-                thread::spawn(move || {
-                    for stream in listener.incoming().flatten() {
-                        thread::spawn(move || echo(stream, number));
-                    }
-                });
-                thread::spawn(move || {
-                    let mut buffer = [0; 2048];
-                    while let Ok((length, from)) = datagrams.recv_from(&mut buffer) {
-                        let mut answer = number.to_string().into_bytes();
-                        answer.extend(&buffer[..length]);
-                        drop(datagrams.send_to(&answer, from));
-                    }
-                });
-            });
-            is_ready.recv_timeout(PATIENCE).expect("it listens");
+            echo_on(host, SocketAddr::new(ip(address.unwrap_or(SERVERS[number][family])), PORT), number);
         }
     }
 
@@ -155,6 +132,27 @@ impl Lan {
     }
 }
 
+/// Starts programs there that say a number and then repeat what they hear.
+pub(crate) fn echo_on(host: &Host, address: SocketAddr, number: usize) {
+    host.run(move || {
+        let listener = TcpListener::bind(address).expect("an address of its own");
+        let datagrams = UdpSocket::bind(address).expect("an address of its own");
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || echo(stream, number));
+            }
+        });
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = datagrams.recv_from(&mut buffer) {
+                let mut answer = number.to_string().into_bytes();
+                answer.extend(&buffer[..length]);
+                drop(datagrams.send_to(&answer, from));
+            }
+        });
+    });
+}
+
 fn plug(director: &Host, name: &str, host: &Host, bridged: bool) {
     director.ip(&format!("link add {name} type veth peer name eth0 netns {}", host.path()));
     if bridged {
@@ -168,7 +166,7 @@ fn echo(mut stream: TcpStream, number: usize) {
     if stream.write_all(number.to_string().as_bytes()).is_err() {
         return;
     }
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; 1 << 14];
     while let Ok(length) = stream.read(&mut buffer) {
         if length == 0 || stream.write_all(&buffer[..length]).is_err() {
             return;

@@ -7,4 +7,5 @@
 #[path = "../tc/host.rs"]
 mod host;
 mod lan;
+mod pair;
 mod scenes;

@@ -17,7 +17,7 @@ use crate::engine::connections::Cursor;
 use crate::engine::process::{Discards, Listed, Settings};
 use crate::io::support::Tier;
 use crate::plane::{Plane, PlaneError, Snapshot, Statistics, SyncDaemon, SyncRole, Timeouts};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Refusal;
 use crate::table::Change;
 use crate::virtual_service::ServiceId;
 
@@ -249,18 +249,24 @@ fn run(mut director: Director, commands: &Receiver<Command>, shared: &Shared) {
 fn turn(director: &mut Director, wake: &EventFd) -> Result<(), DirectorError> {
     let timeout = director.poll_timeout().saturating_duration_since(Instant::now());
     let ready = {
-        let [tap, ways] = director.descriptors();
-        let mut waiting = [tap, ways, wake.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let descriptors = director.descriptors();
+        // Those that are not there wait for nothing.
+        let nothing = (wake.as_fd(), PollFlags::empty());
+        let [tap, ways, backup, master] = descriptors.map(|descriptor| {
+            let (fd, events) = descriptor.unwrap_or(nothing);
+            PollFd::new(fd, events)
+        });
+        let mut all = [tap, ways, backup, master, PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
         // Rounded up: what is due is due when it wakes.
         let millis = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        match poll(&mut waiting, PollTimeout::from(millis)) {
+        match poll(&mut all, PollTimeout::from(millis)) {
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => return Ok(()),
             Err(error) => return Err(DirectorError::Wait(error.into())),
         }
-        waiting.map(|fd| fd.any().unwrap_or(true))
+        all.map(|fd| fd.any().unwrap_or(true))
     };
-    let [frames, ways, woken] = ready;
+    let [frames, ways, told, free, woken] = ready;
     if woken {
         // Nothing to read is nothing to do.
         let _empty = wake.read();
@@ -268,6 +274,9 @@ fn turn(director: &mut Director, wake: &EventFd) -> Result<(), DirectorError> {
     let now = Instant::now();
     if ways {
         director.handle_ways(now)?;
+    }
+    if told || free {
+        director.handle_sync(now)?;
     }
     if frames {
         for _ in 0..BATCHES {
@@ -321,15 +330,15 @@ impl Plane for EnginePlane {
     }
 
     fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, PlaneError> {
-        Ok(Vec::new())
+        self.ask(|director| director.sync_daemons())
     }
 
     fn start_sync(&mut self, daemon: &SyncDaemon) -> Result<(), PlaneError> {
-        let doing = format!("start the {} daemon", daemon.role);
-        Err(PlaneError::Refused { doing, reason: Reason::NoSync(daemon.role) })
+        let daemon = daemon.clone();
+        self.ask(move |director| director.start_sync(&daemon))?
     }
 
     fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError> {
-        Err(PlaneError::Refused { doing: format!("stop the {role} daemon"), reason: Reason::NoSync(role) })
+        self.ask(move |director| director.stop_sync(role))?
     }
 }
