@@ -78,9 +78,36 @@ impl Sorry {
 /// Only NAT rewrites ports: with the other methods packets arrive at the port that the client addressed.
 fn port_behind(service: &ServiceId, port: u16, forwarding: Forwarding) -> u16 {
     match (service, forwarding) {
-        (ServiceId::Address { port: addressed, .. }, Forwarding::Masquerade) if port == 0 => *addressed,
-        (_, Forwarding::Masquerade) => port,
+        (ServiceId::Address { port: addressed, .. }, Forwarding::Masquerade | Forwarding::FullNat)
+            if port == 0 =>
+        {
+            *addressed
+        }
+        (_, Forwarding::Masquerade | Forwarding::FullNat) => port,
         (ServiceId::Address { port: addressed, .. }, _) => *addressed,
         (ServiceId::FwMark { .. }, _) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buoy_ipvs::{FwMark, Protocol, Tunnel};
+
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_nat_change_ports_and_no_other_method_does() {
+        let web = ServiceId::Address { protocol: Protocol::Tcp, address: [10, 0, 0, 1].into(), port: 80 };
+        let mark = ServiceId::FwMark { family: Family::V4, mark: FwMark::new(5).expect("not 0") };
+        for (forwarding, [kept, changed, by_mark]) in [
+            (Forwarding::Masquerade, [80, 8080, 8080]),
+            (Forwarding::FullNat, [80, 8080, 8080]),
+            (Forwarding::Direct, [80, 80, 0]),
+            (Forwarding::Tunnel(Tunnel::Ipip), [80, 80, 0]),
+        ] {
+            assert_eq!(port_behind(&web, 0, forwarding), kept, "{forwarding:?}");
+            assert_eq!(port_behind(&web, 8080, forwarding), changed, "{forwarding:?}");
+            assert_eq!(port_behind(&mark, 8080, forwarding), by_mark, "{forwarding:?}");
+        }
     }
 }
