@@ -190,6 +190,7 @@ pub(crate) fn service(name: &str, id: ServiceId, servers: &[&str]) -> VirtualSer
         quorum_up: None,
         quorum_down: None,
         smtp_alert: true,
+        timeouts: buoy_ipvs::Timeouts::default(),
     }
 }
 

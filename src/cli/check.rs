@@ -53,6 +53,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         known_interface: &known_interface,
         inspect_files: true,
         all_include_checks: args.all_config,
+        ..LoadOptions::default()
     };
     let mut statuses = Vec::new();
     let mut documents = Vec::new();

@@ -10,7 +10,7 @@ use super::finding::{Code, Finding, Findings, Severity, nearest};
 use super::reader::{is_open, open_quote, script_words};
 use super::schema::{
     Block, Complaint, Content, Entries, Form, Keyword, ROOT, Support, Title, What, endpoint, group_member,
-    service, sync_instance, today,
+    local_address, service, sync_instance, today,
 };
 use super::source::{Sources, Word};
 use super::tree::{NodeId, Tree};
@@ -320,11 +320,13 @@ impl Checker<'_> {
                 self.tree.node_mut(id).ignored = true;
                 continue;
             }
-            if entries != Entries::GroupMembers {
-                continue;
-            }
+            let check = match entries {
+                Entries::GroupMembers => group_member,
+                Entries::LocalAddresses => local_address,
+                _ => continue,
+            };
             let words: Vec<&str> = self.tree.words(id).iter().map(|w| self.sources.text(*w)).collect();
-            let checked = group_member(&words);
+            let checked = check(&words);
             if let Err(Complaint { at, what: What::Extra }) = checked {
                 let first = self.tree.words(id).get(at).copied().unwrap_or(self.tree.head(id));
                 let finding = Finding::warning(Code::ExtraWords, self.sources.span(first), EXTRA);

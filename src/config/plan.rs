@@ -1,6 +1,7 @@
 //! A validated configuration: every default applied, every name resolved, every unit converted. The rest of
 //! the daemon sees this and never the text. A reload is the difference between two plans.
 
+mod forwarding;
 mod service;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,10 @@ use std::time::Duration;
 use buoy_vrrp::{GroupSettings, RouterSettings, Tracker};
 use serde::Serialize;
 
+pub use self::forwarding::{
+    EngineNeed, EngineOnly, EngineSettings, Forwarding, Plane, PlaneChoice, ReuseMode, TierChoice, Why,
+    engine_need,
+};
 pub use self::service::{
     Balancing, Check, CheckSettings, ClientTls, DnsType, FlushOnStop, HttpCheck, HttpVersion, Page,
     PagePattern, Probe, RealServer, ReplyByte, SyncDaemon, UdpCheck, VirtualServer,

@@ -31,6 +31,7 @@ impl Build<'_> {
         }
         let whole = |words: &Words| if words.is_empty() { FlushOnStop::All } else { FlushOnStop::Services };
         Balancing {
+            forwarding: self.engine_and_plane(g),
             timeouts: g.lvs_timeouts.as_ref().map(timeouts).unwrap_or_default(),
             flush: g.lvs_flush,
             flush_on_stop: g.lvs_flush_on_stop.as_ref().map_or(FlushOnStop::No, whole),
@@ -101,7 +102,7 @@ fn option<'w>(words: &'w [Text], name: &str) -> Option<&'w Text> {
 }
 
 /// `[tcp N] [tcpfin N] [udp N]`; 0 leaves the kernel's.
-fn timeouts(words: &Words) -> Timeouts {
+pub(super) fn timeouts(words: &Words) -> Timeouts {
     let of = |name: &str| {
         let seconds = option(words, name)?.value.parse().ok().filter(|n| *n > 0)?;
         Some(Duration::from_secs(seconds))

@@ -5,8 +5,10 @@ mod balancing;
 mod checker;
 mod command;
 mod entry;
+mod forwarding;
 mod global;
 mod group;
+mod local_address;
 mod names;
 mod route;
 mod router;
@@ -26,7 +28,7 @@ pub(crate) use self::global::host_name;
 use self::names::Names;
 use super::edit::Edits;
 use super::finding::{Code, Finding, Findings, Severity};
-use super::plan::{self, GarpGroup, Plan, Static, User};
+use super::plan::{self, GarpGroup, Plan, PlaneChoice, Static, User};
 use super::schema::Entries;
 use super::settings::{Located, ReadError, Settings, Text, Words, WrittenServer};
 use super::{LoadOptions, value};
@@ -58,6 +60,7 @@ struct Build<'a> {
     patterns: Patterns,
     /// There are checks that need what `SSL` names.
     any_tls: bool,
+    plane: PlaneChoice,
 }
 
 /// The user of scripts that name none.
@@ -95,6 +98,7 @@ pub(super) fn plan<'t>(
         preferences: [rule::FIRST_PREFERENCE; 2],
         patterns: Patterns::default(),
         any_tls: false,
+        plane: forwarding::plane_choice(g),
     };
     if let Some(names) = &g.script_user {
         let found = build.user(names, "scripts that name no user are not run");
@@ -117,14 +121,17 @@ impl Build<'_> {
         let processes = self.processes(&settings.vrrp_track_process);
         let track_groups = self.track_groups(settings);
         let default_dev = global.default_interface.clone().unwrap_or_else(|| Arc::from(DEFAULT_INTERFACE));
-        let static_addresses = self.static_addresses(&settings.static_ipaddress, &default_dev, &track_groups);
+        let mut static_addresses =
+            self.static_addresses(&settings.static_ipaddress, &default_dev, &track_groups);
         let static_routes = self.static_routes(&settings.static_routes, &track_groups);
         let static_rules = self.static_rules(&settings.static_rules, &track_groups);
         let mut routers =
             self.routers(&settings.vrrp_instance, &settings.vrrp_sync_group, &settings.global_defs);
         let groups = self.groups(settings, &mut routers);
         self.vmac_names(&settings.vrrp_instance, &mut routers);
-        let mut services = self.services(settings, services);
+        let mut local_groups = self.local_groups(settings);
+        let mut services = self.services(settings, services, &mut local_groups);
+        static_addresses.extend(local_groups.missing_of(&static_addresses));
         detour::mark_servers(&mut services);
         let balancing = self.balancing(settings, &routers);
         Plan {

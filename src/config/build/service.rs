@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buoy_ipvs::{
-    Family, Forwarding, FwMark, LocalAddresses, Persistence, PersistenceEngine, Protocol, RealServer,
-    RealServerId, Scheduler, SchedulerFlags, ServiceId, Tunnel, TunnelChecksum, VirtualService, Weight,
+    Family, Forwarding, FwMark, Persistence, PersistenceEngine, Protocol, RealServer, RealServerId,
+    Scheduler, SchedulerFlags, ServiceId, Tunnel, TunnelChecksum, VirtualService, Weight,
 };
 
 use super::Build;
 use super::checker::Checked;
 use super::entry::span_of;
+use super::local_address::LocalGroups;
 use super::service_group::{Member, Range};
 use super::tracking::count;
 use crate::config::finding::{Code, Finding};
-use crate::config::plan;
+use crate::config::plan::{self, PlaneChoice};
 use crate::config::settings::{self, Located, ReadError, RealServers, Settings, Text, Words, WrittenServer};
 use crate::config::value;
 use crate::control;
@@ -35,6 +36,14 @@ struct Taken {
     looked_at: usize,
 }
 
+/// What a virtual server may refer to, and what those before it have taken.
+struct Around<'s> {
+    settings: &'s Settings,
+    groups: HashMap<&'s str, Vec<Member>>,
+    local_groups: &'s mut LocalGroups,
+    taken: Taken,
+}
+
 /// How the ports of real servers follow from those of their service.
 #[derive(Clone, Copy, Debug)]
 enum Ports {
@@ -51,12 +60,22 @@ struct Place {
 }
 
 /// Everybody that a virtual server answers for.
-struct Addressed {
+pub(super) struct Addressed {
     name: Arc<str>,
     ids: Vec<ServiceId>,
     ports: Ports,
     /// Ports of a group's members, each once.
     member_ports: BTreeSet<u16>,
+}
+
+impl Addressed {
+    /// Packets of this protocol may be among those that it answers for.
+    pub(super) fn carries(&self, protocol: Protocol) -> bool {
+        self.ids.iter().any(|id| match id {
+            ServiceId::Address { protocol: its, .. } => *its == protocol,
+            ServiceId::FwMark { .. } => true,
+        })
+    }
 }
 
 /// Persistence as configured, before a member's family says how long its prefix is.
@@ -83,17 +102,18 @@ impl Build<'_> {
         &mut self,
         settings: &Settings,
         written: impl Iterator<Item = Result<WrittenServer<'t>, ReadError>>,
+        local_groups: &mut LocalGroups,
     ) -> Vec<plan::VirtualServer> {
         let groups: HashMap<&str, Vec<Member>> = settings
             .virtual_server_group
             .iter()
             .map(|group| (&*group.name.value, self.service_group(group)))
             .collect();
-        let mut taken = Taken::default();
+        let mut around = Around { settings, groups, local_groups, taken: Taken::default() };
         let mut services = Vec::new();
         for server in written {
             match server {
-                Ok(written) => services.extend(self.virtual_server(&written, &groups, settings, &mut taken)),
+                Ok(written) => services.extend(self.virtual_server(&written, &mut around)),
                 Err(e) => self.misread(&e),
             }
         }
@@ -107,10 +127,9 @@ impl Build<'_> {
     fn virtual_server(
         &mut self,
         written: &WrittenServer<'_>,
-        groups: &HashMap<&str, Vec<Member>>,
-        settings: &Settings,
-        taken: &mut Taken,
+        around: &mut Around<'_>,
     ) -> Option<plan::VirtualServer> {
+        let Around { settings, groups, local_groups, taken } = around;
         let vs = &written.settings;
         let title = vs.service.first()?;
         let g = &settings.global_defs;
@@ -121,18 +140,7 @@ impl Build<'_> {
         let (scheduler, flags) = self.scheduler(vs);
         let affinity = self.affinity(vs, &addressed);
         let one_packet = self.one_packet(vs, protocol, addressed.ports);
-        let members: Vec<VirtualService> = addressed
-            .ids
-            .iter()
-            .map(|id| VirtualService {
-                id: *id,
-                scheduler: Some(scheduler),
-                flags,
-                persistence: affinity.of(id),
-                one_packet,
-                local_addresses: LocalAddresses::NONE,
-            })
-            .collect();
+        let timeouts = self.timeouts_of(vs, &addressed);
         let families: Vec<Family> = families(&addressed.ids);
         let (servers, beside) = self.real_servers(written, settings, forwarding, &addressed, &families)?;
         let (quorum, hysteresis) = self.quorum(vs, &servers);
@@ -151,6 +159,24 @@ impl Build<'_> {
             return None;
         }
         taken.ids.extend(&addressed.ids);
+        let mut methods =
+            servers.iter().map(|server| server.forwarding).chain(sorry.map(|sorry| sorry.forwarding));
+        let full_nat = methods.any(|method| method == Forwarding::FullNat);
+        // Those that full NAT reaches are of the family of their service.
+        let family = *families.first()?;
+        let local_addresses = self.local_addresses(vs, full_nat, family, local_groups);
+        let members: Vec<VirtualService> = addressed
+            .ids
+            .iter()
+            .map(|id| VirtualService {
+                id: *id,
+                scheduler: Some(scheduler),
+                flags,
+                persistence: affinity.of(id),
+                one_packet,
+                local_addresses: local_addresses.clone(),
+            })
+            .collect();
         let threshold = vs.panic_threshold.or(g.panic_threshold);
         let service = control::Service {
             name: addressed.name,
@@ -170,6 +196,7 @@ impl Build<'_> {
             quorum_up: self.command_if(vs.quorum_up.as_ref()),
             quorum_down: self.command_if(vs.quorum_down.as_ref()),
             smtp_alert: vs.smtp_alert.or(g.smtp_alert_checker).or(g.smtp_alert).unwrap_or(false),
+            timeouts,
         })
     }
 
@@ -266,7 +293,8 @@ impl Build<'_> {
 
     fn scheduler(&mut self, vs: &settings::VirtualServer) -> (Scheduler, SchedulerFlags) {
         let word = self.last_of(vs.lb_algo.as_ref(), vs.lvs_sched.as_ref());
-        let scheduler = word.and_then(|w| w.value.parse().ok()).unwrap_or(Scheduler::Wlc);
+        let written = word.and_then(|w| Some((w, w.value.parse().ok()?)));
+        let scheduler = written.map_or(Scheduler::Wlc, |(word, written)| self.scheduler_of(word, written));
         let mut flag = |switch: Option<Located<bool>>, of: Scheduler, name: &str| {
             let Some(switch) = switch else { return false };
             let usable = scheduler.nearest_in_kernel() == of && word.is_some_and(|w| w.at < switch.at);
@@ -302,11 +330,12 @@ impl Build<'_> {
         words.map(|words| self.forwarding(words))
     }
 
-    /// `NAT|DR|TUN [type ipip|gue port N|gre [nocsum|csum|remcsum]]`.
+    /// `NAT|DR|FNAT|TUN [type ipip|gue port N|gre [nocsum|csum|remcsum]]`.
     fn forwarding(&mut self, words: &Words) -> Forwarding {
         let Some((method, options)) = words.split_first() else { return Forwarding::Masquerade };
         match &*method.value {
             "DR" => return Forwarding::Direct,
+            "FNAT" => return self.full_nat(method),
             "TUN" => {}
             _ => return Forwarding::Masquerade,
         }
@@ -386,6 +415,12 @@ impl Build<'_> {
                 let message = format!("`{}` is longer than the {most} bytes the kernel takes", word.value);
                 self.warn(Code::OutOfRange, word.span, &message, "no engine");
                 self.leave_out(word);
+            } else if self.plane == PlaneChoice::Engine {
+                self.without_effect(
+                    word,
+                    "`persistence_engine` is of the kernel's IPVS, not of Buoy's own engine",
+                );
+                affinity.engine = None;
             } else if affinity.timeout.is_none() && !every_port {
                 self.without_effect(word, "`persistence_engine` without `persistence_timeout`");
                 affinity.engine = None;
@@ -446,7 +481,7 @@ impl Build<'_> {
                 virtualhost: rs.virtualhost.as_ref().or(vs.virtualhost.as_ref()),
                 log_all_failures: settings.global_defs.checker_log_all_failures,
                 by_way_of_service: !matches!(addressed.ports, Ports::Mark)
-                    && server.forwarding != Forwarding::Masquerade,
+                    && !changes_ports(server.forwarding),
             };
             let checks = self.checks(&rs, &outer);
             let g = &settings.global_defs;
@@ -529,7 +564,7 @@ impl Build<'_> {
         }
         let word = words.get(1);
         let written: u16 = word.and_then(|w| w.value.parse().ok()).unwrap_or(0);
-        let translated = forwarding == Forwarding::Masquerade;
+        let translated = changes_ports(forwarding);
         let (port, check_port) = match addressed.ports {
             Ports::Address(port) if written == 0 => (port, port),
             Ports::Address(_) if translated => (written, written),
@@ -601,6 +636,10 @@ impl Build<'_> {
         }
         found
     }
+}
+
+const fn changes_ports(forwarding: Forwarding) -> bool {
+    matches!(forwarding, Forwarding::Masquerade | Forwarding::FullNat)
 }
 
 fn protocol(word: Option<&Text>) -> Protocol {

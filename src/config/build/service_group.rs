@@ -7,7 +7,7 @@ use buoy_ipvs::{Family, FwMark, Protocol, ServiceId};
 use super::Build;
 use super::entry::span_of;
 use crate::config::finding::Code;
-use crate::config::settings::{ServiceGroup, Words};
+use crate::config::settings::{AddressGroup, Words};
 use crate::config::value;
 
 /// Most addresses of one line.
@@ -48,7 +48,8 @@ impl Member {
     }
 }
 
-fn nth(first: IpAddr, n: u32) -> IpAddr {
+/// The address that stands so many behind the first one.
+pub(super) fn nth(first: IpAddr, n: u32) -> IpAddr {
     match first {
         IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits().saturating_add(n))),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits().saturating_add(u128::from(n)))),
@@ -56,7 +57,7 @@ fn nth(first: IpAddr, n: u32) -> IpAddr {
 }
 
 impl Build<'_> {
-    pub(super) fn service_group(&mut self, group: &ServiceGroup) -> Vec<Member> {
+    pub(super) fn service_group(&mut self, group: &AddressGroup) -> Vec<Member> {
         group.entries.iter().filter_map(|words| self.member(words)).collect()
     }
 
@@ -80,7 +81,7 @@ impl Build<'_> {
 }
 
 /// First address and number of addresses of `A`, `A-LAST`, `A-B` or `A/LEN`.
-fn range(word: &str) -> Result<(IpAddr, u32), String> {
+pub(super) fn range(word: &str) -> Result<(IpAddr, u32), String> {
     let unusable = || format!("`{word}` is no range of addresses");
     let address = |text: &str| text.parse::<IpAddr>().map_err(|_| unusable());
     if let Some((first, last)) = word.split_once('-') {

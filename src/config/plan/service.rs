@@ -7,7 +7,7 @@ use std::time::Duration;
 use buoy_ipvs::Timeouts;
 use serde::Serialize;
 
-use super::{Command, Fifo, Scheduling};
+use super::{Command, Fifo, Forwarding, Scheduling};
 use crate::control::{Server, Service};
 
 /// One `virtual_server`.
@@ -24,6 +24,9 @@ pub struct VirtualServer {
     pub quorum_down: Option<Command>,
     /// Mail when the quorum is gained or lost.
     pub smtp_alert: bool,
+    /// `conn_timeouts` and `conn_timeout`: of its connections alone. What is `None` is as for all services. Of the
+    /// engine.
+    pub timeouts: Timeouts,
 }
 
 impl VirtualServer {
@@ -236,6 +239,8 @@ pub struct ReplyByte {
 /// What `global_defs` and the root say about virtual services as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Balancing {
+    /// `forwarding` and `engine`.
+    pub forwarding: Forwarding,
     /// `lvs_timeouts`; what it does not name stays the kernel's.
     pub timeouts: Timeouts,
     /// Tables are emptied at start.

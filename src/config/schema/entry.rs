@@ -21,6 +21,8 @@ pub(crate) enum Entries {
     Linkbeat,
     /// Addresses, ranges and marks of a `virtual_server_group`.
     GroupMembers,
+    /// Addresses and ranges of a `local_address_group`, each perhaps with an interface.
+    LocalAddresses,
 }
 
 const ADDRESS: &[&str] = &[
@@ -156,7 +158,7 @@ impl Entries {
             Self::Tracks(_) => (&["weight", "reverse", "noreverse"], &[]),
             Self::Linkbeat => (&["MII", "ETHTOOL", "IOCTL"], &[]),
             Self::GroupMembers => (&["fwmark", "inet", "inet6"], &[]),
-            Self::Names | Self::LinkDelays => (&[], &[]),
+            Self::Names | Self::LinkDelays | Self::LocalAddresses => (&[], &[]),
         };
         list.iter().chain(more).copied()
     }

@@ -1,7 +1,8 @@
 //! The root and `global_defs`.
 
 use super::checker::BFD_INSTANCE;
-use super::virtual_server::{SSL, VIRTUAL_SERVER, VIRTUAL_SERVER_GROUP};
+use super::engine::ENGINE;
+use super::virtual_server::{LOCAL_ADDRESS_GROUP, SSL, VIRTUAL_SERVER, VIRTUAL_SERVER_GROUP};
 use super::vrrp::{
     GARP_GROUP, INTERFACE_UP_DOWN_DELAYS, LINKBEAT_INTERFACES, STATIC_ADDRESSES, STATIC_ROUTES, STATIC_RULES,
     TRACK_FILE, TRACK_GROUP, VRRP_INSTANCE, VRRP_SCRIPT, VRRP_SYNC_GROUP, VRRP_TRACK_PROCESS, user,
@@ -49,8 +50,8 @@ pub(super) const ROOT: &[Keyword] = &[
     on("SSL", Form::Block(&SSL)),
     many(on("virtual_server_group", Form::Block(&VIRTUAL_SERVER_GROUP))),
     many(on("virtual_server", Form::Block(&VIRTUAL_SERVER))),
+    many(on("local_address_group", Form::Block(&LOCAL_ADDRESS_GROUP))),
     many(off("bfd_instance", Form::Block(&BFD_INSTANCE))),
-    many(fork("local_address_group")),
     many(fork("deny_address_group")),
     many(fork("allow_address_group")),
 ];
@@ -207,6 +208,8 @@ const GLOBAL: &[Keyword] = &[
     on("panic_threshold", Int(0, 100)),
     on("drain_deadline", Seconds(0, LONGEST_WAIT)),
     on("log_format", ChoiceAnyCase(&["human", "json", "journald"])),
+    on("forwarding", Choice(&["auto", "kernel", "engine"])),
+    on("engine", Form::Block(&ENGINE)),
 ];
 
 pub(super) fn number(words: &[&str], at: usize, min: i64, max: i64) -> Result<i64, Complaint> {
@@ -239,7 +242,8 @@ fn allow_if_changes(words: &[&str]) -> Result<(), Complaint> {
     }
 }
 
-fn timeouts(words: &[&str]) -> Result<(), Complaint> {
+/// `[tcp N] [tcpfin N] [udp N]`.
+pub(super) fn timeouts(words: &[&str]) -> Result<(), Complaint> {
     for (at, pair) in words.chunks(2).enumerate() {
         if !matches!(pair.first(), Some(&("tcp" | "tcpfin" | "udp"))) {
             return Err(bad(at * 2, "not one of `tcp`, `tcpfin`, `udp`".to_owned()));

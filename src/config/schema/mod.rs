@@ -3,6 +3,7 @@
 //! Source: keepalived.conf(5) of 2.4, and the behaviour of keepalived itself where the manual is silent.
 
 mod checker;
+mod engine;
 mod entry;
 mod global;
 mod virtual_server;
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 
 pub(crate) use self::entry::Entries;
 pub(crate) use self::global::sync_instance;
-pub(crate) use self::virtual_server::{endpoint, group_member, service};
+pub(crate) use self::virtual_server::{endpoint, group_member, local_address, service};
 
 /// The words that stand outside of any block.
 pub(crate) static ROOT: Block = Block::words("configuration", Title::None, &[global::ROOT]);

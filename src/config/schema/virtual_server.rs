@@ -3,16 +3,20 @@
 use std::net::IpAddr;
 
 use super::checker::{CHECKERS, RETRIES};
-use super::global::{LONGEST_WAIT, SECOND, at_most, number};
+use super::global::{LONGEST_WAIT, SECOND, at_most, number, timeouts};
 use super::{Block, Complaint, Entries, Form, Keyword, Title, What, bad, fork, many, moot, off, old, on};
 use Form::{Bool, Choice, ChoiceAnyCase, Flag, Int, OptSeconds, Script, Seconds, Text, Words};
 
 const MAX_U32: i64 = 0xffff_ffff;
+/// 31 days, in seconds.
+const LONGEST_TIMEOUT: i64 = 2_678_400;
 
 pub(super) static VIRTUAL_SERVER: Block =
     Block::words("virtual_server", Title::Service, &[SERVICE, RETRIES, FORKS]);
 pub(super) static VIRTUAL_SERVER_GROUP: Block =
     Block::entries("virtual_server_group", Title::Name, Entries::GroupMembers);
+pub(super) static LOCAL_ADDRESS_GROUP: Block =
+    Block::entries("local_address_group", Title::Name, Entries::LocalAddresses);
 pub(super) static SSL: Block = Block::words(
     "SSL",
     Title::None,
@@ -20,9 +24,11 @@ pub(super) static SSL: Block = Block::words(
 );
 static REAL_SERVER: Block = Block::words("real_server", Title::Server, &[SERVER, RETRIES, CHECKERS]);
 
-/// Those of the kernel. Only an engine of our own will have `wdh` and `wsh`.
-const ALGORITHMS: &[&str] =
-    &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"];
+/// Those of the kernel, and two of Buoy's own engine.
+const ALGORITHMS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos", "wdh",
+    "wsh",
+];
 
 const SERVICE: &[Keyword] = &[
     on("ip_family", Choice(&["inet", "inet6"])),
@@ -59,9 +65,13 @@ const SERVICE: &[Keyword] = &[
     on("sorry_server", Words(endpoint)),
     on("sorry_server_inhibit", Flag),
     on("sorry_server_lvs_method", Words(forwarding)),
+    // LVS-FNAT's and DPVS's.
+    on("laddr_group_name", Text),
+    on("conn_timeout", Int(1, LONGEST_TIMEOUT)),
     // Buoy's own.
     on("panic_threshold", Int(0, 100)),
     on("drain_deadline", Seconds(0, LONGEST_WAIT)),
+    on("conn_timeouts", Words(timeouts)),
     many(on("real_server", Form::Block(&REAL_SERVER))),
 ];
 
@@ -83,11 +93,8 @@ const SERVER: &[Keyword] = &[
 
 /// Words that only LVS-FNAT's and DPVS's keepalived know.
 const FORKS: &[Keyword] = &[
-    fork("laddr_group_name"),
-    fork("local_address_group"),
     fork("syn_proxy"),
     fork("establish_timeout"),
-    fork("conn_timeout"),
     fork("est_timeout"),
     fork("expire_quiescent_conn"),
     fork("proxy_protocol"),
@@ -102,15 +109,15 @@ const FORKS: &[Keyword] = &[
     fork("quic"),
 ];
 
-/// `NAT|DR|TUN [type ipip|gue port N|gre [nocsum|csum|remcsum]]`.
+/// `NAT|DR|FNAT|TUN [type ipip|gue port N|gre [nocsum|csum|remcsum]]`.
 fn forwarding(words: &[&str]) -> Result<(), Complaint> {
     match words.first().copied().unwrap_or_default() {
-        "NAT" | "DR" | "TUN" => {}
-        "FNAT" | "SNAT" | "fnat" => {
-            let why = "FNAT and SNAT are forwarding methods of the LVS-FNAT and DPVS forks";
+        "NAT" | "DR" | "TUN" | "FNAT" => {}
+        "SNAT" => {
+            let why = "SNAT is a forwarding method of the LVS-FNAT and DPVS forks";
             return Err(Complaint { at: 0, what: What::Fork(why.to_owned()) });
         }
-        word => return Err(bad(0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`"))),
+        word => return Err(bad(0, format!("`{word}` is not one of `NAT`, `DR`, `TUN`, `FNAT`"))),
     }
     if words.first() != Some(&"TUN") {
         return at_most(words, 1);
@@ -175,7 +182,22 @@ pub(crate) fn group_member(words: &[&str]) -> Result<(), Complaint> {
             Some(word) => Err(bad(2, format!("`{word}` is not `inet` or `inet6`"))),
         };
     }
-    let usable = match (first.split_once('-'), first.split_once('/')) {
+    range(first)?;
+    if words.len() > 1 {
+        number(words, 1, 0, 65_535)?;
+    }
+    at_most(words, 2)
+}
+
+/// One line of a `local_address_group`: `ADDR|RANGE [IFNAME]`.
+pub(crate) fn local_address(words: &[&str]) -> Result<(), Complaint> {
+    range(words.first().copied().unwrap_or_default())?;
+    at_most(words, 2)
+}
+
+/// The first word of a line: `A`, `A-LAST`, `A-B` or `A/LEN`.
+fn range(word: &str) -> Result<(), Complaint> {
+    let usable = match (word.split_once('-'), word.split_once('/')) {
         (Some((from, to)), _) => match from.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => to.parse::<u8>().is_ok() || to.parse::<std::net::Ipv4Addr>().is_ok(),
             Ok(IpAddr::V6(_)) => {
@@ -187,13 +209,11 @@ pub(crate) fn group_member(words: &[&str]) -> Result<(), Complaint> {
             Ok(ip) => len.parse::<u8>().is_ok_and(|len| len <= if ip.is_ipv4() { 32 } else { 128 }),
             Err(_) => false,
         },
-        (None, None) => first.parse::<IpAddr>().is_ok(),
+        (None, None) => word.parse::<IpAddr>().is_ok(),
     };
-    if !usable {
-        return Err(bad(0, format!("`{first}` is neither an address nor a range of addresses")));
+    if usable {
+        Ok(())
+    } else {
+        Err(bad(0, format!("`{word}` is neither an address nor a range of addresses")))
     }
-    if words.len() > 1 {
-        number(words, 1, 0, 65_535)?;
-    }
-    at_most(words, 2)
 }

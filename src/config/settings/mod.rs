@@ -3,6 +3,7 @@
 //! Fields carry the names of the keywords; units and ranges are those of keepalived.conf(5) and have been
 //! checked against the schema before. `None` says that the word was not written.
 
+mod engine;
 mod located;
 mod read;
 mod service;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use self::engine::Engine;
 pub(crate) use self::located::Located;
 pub(crate) use self::read::{ReadError, RealServers, WrittenServer, read, virtual_servers};
-pub(crate) use self::service::{Check, Pace, Page, RealServer, ServiceGroup, Ssl, VirtualServer};
+pub(crate) use self::service::{AddressGroup, Check, Pace, Page, RealServer, Ssl, VirtualServer};
 
 pub(crate) type Text = Located<Arc<str>>;
 pub(crate) type Number = Located<i64>;
@@ -72,7 +74,8 @@ pub(crate) struct Settings {
     pub(crate) interface_up_down_delays: Vec<Words>,
     #[serde(rename = "SSL")]
     pub(crate) ssl: Ssl,
-    pub(crate) virtual_server_group: Vec<ServiceGroup>,
+    pub(crate) virtual_server_group: Vec<AddressGroup>,
+    pub(crate) local_address_group: Vec<AddressGroup>,
 }
 
 /// `global_defs`.
@@ -162,6 +165,8 @@ pub(crate) struct Global {
     pub(crate) checker_cpu_affinity: Option<Words>,
     pub(crate) panic_threshold: Option<i64>,
     pub(crate) drain_deadline: Option<Seconds>,
+    pub(crate) forwarding: Option<Text>,
+    pub(crate) engine: Option<Located<Engine>>,
 }
 
 /// `vrrp_instance`.

@@ -19,10 +19,10 @@ pub(crate) struct Ssl {
     pub(crate) key: Option<Text>,
 }
 
-/// `virtual_server_group`.
+/// `virtual_server_group` and `local_address_group`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ServiceGroup {
+pub(crate) struct AddressGroup {
     pub(crate) name: Text,
     #[serde(rename = "order")]
     pub(crate) _order: u64,
@@ -104,6 +104,9 @@ pub(crate) struct VirtualServer {
     pub(crate) delay_loop: Option<Seconds>,
     pub(crate) panic_threshold: Option<i64>,
     pub(crate) drain_deadline: Option<Seconds>,
+    pub(crate) laddr_group_name: Option<Text>,
+    pub(crate) conn_timeout: Option<Number>,
+    pub(crate) conn_timeouts: Option<Words>,
 }
 
 impl VirtualServer {

@@ -227,7 +227,7 @@ fn in_virtual_services() {
         (service("MISC_CHECK {\nmisc_path \"/bin/true 'x\"\n}"), Code::UnterminatedQuote),
         (service("").replace("10.0.0.9 80", "group nosuch"), Code::Undefined),
         (service("").replace("10.0.0.9 80", "fwmark 5"), Code::Conflict),
-        (service("").replace("NAT", "FNAT"), Code::ForkWord),
+        (service("").replace("NAT", "SNAT"), Code::ForkWord),
         (service("") + &service(""), Code::Duplicate),
         ("virtual_server_group g {\n10.0.0.1 80 more\n10.0.0.1 81\n}\n".to_owned(), Code::ExtraWords),
         ("SSL {\nca /a\n}\nSSL {\nkey /b\n}\n".to_owned(), Code::Duplicate),

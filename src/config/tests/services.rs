@@ -13,11 +13,11 @@ use crate::config::plan::{
 const SERVER: &str = "real_server 10.0.1.1 80 {\n}";
 
 /// A service that nothing is to be said about, with some lines more and these servers.
-fn with_servers(more: &str, servers: &str) -> String {
+pub(super) fn with_servers(more: &str, servers: &str) -> String {
     format!("virtual_server 10.0.0.9 80 {{\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{more}\n{servers}\n}}\n")
 }
 
-fn service(more: &str) -> String {
+pub(super) fn service(more: &str) -> String {
     with_servers(more, SERVER)
 }
 
@@ -27,7 +27,7 @@ fn checked(check: &str) -> String {
 
 /// The services of a text, with what is said about it; either syntax keeps them.
 #[track_caller]
-fn services(text: &str) -> (Vec<VirtualServer>, Vec<Code>) {
+pub(super) fn services(text: &str) -> (Vec<VirtualServer>, Vec<Code>) {
     let loaded = load(text);
     let codes = codes(&loaded);
     for (name, syntax) in [("again.conf", Syntax::Conf), ("there.toml", Syntax::Toml)] {
@@ -40,7 +40,7 @@ fn services(text: &str) -> (Vec<VirtualServer>, Vec<Code>) {
 }
 
 #[track_caller]
-fn quiet(text: &str) -> VirtualServer {
+pub(super) fn quiet(text: &str) -> VirtualServer {
     let (mut services, codes) = services(text);
     assert_eq!(codes, [], "{text}\n{}", said(&load(text)));
     services.remove(0)
@@ -48,7 +48,7 @@ fn quiet(text: &str) -> VirtualServer {
 
 /// What a warning of this kind leaves of the service.
 #[track_caller]
-fn amended(text: &str, code: Code) -> Option<VirtualServer> {
+pub(super) fn amended(text: &str, code: Code) -> Option<VirtualServer> {
     let (services, codes) = services(text);
     assert!(codes.contains(&code), "{text}\n{}", said(&load(text)));
     services.into_iter().next()
