@@ -21,7 +21,6 @@ fn options<'a>() -> LoadOptions<'a> {
         known_interface: &|_| true,
         inspect_files: false,
         all_include_checks: false,
-        engine: true,
     }
 }
 
@@ -160,18 +159,6 @@ fn a_command_line_that_is_not_understood_has_the_status_of_keepalived() {
 fn the_two_examples_are_the_same_configuration() {
     let plan = |name: &str| config::load(&root().join(name), &options()).plan.expect("a plan");
     assert_eq!(plan("etc/buoy.conf"), plan("etc/buoy.toml"));
-}
-
-#[test]
-fn the_example_of_the_engine_is_refused_as_long_as_the_engine_is_no_plane() {
-    let file = root().join("etc/engine.conf");
-    let (status, said) = buoy(&["check", "--format", "short", "-i", "one", file.to_str().expect("a path")]);
-    assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("engine.conf:9:16: error: `forwarding engine` is not supported yet"), "{said}");
-    // Another host may have the version that it is written for.
-    let (status, said) = buoy(&["convert", "--to", "toml", "-i", "one", file.to_str().expect("a path")]);
-    // 3: its interfaces may be none of this host.
-    assert!(matches!(status, Some(0 | 3)) && said.contains("[global.engine]"), "{said}");
 }
 
 /// Whatever has a plan has it in both syntaxes, and TOML has no error where keepalived's syntax has none.

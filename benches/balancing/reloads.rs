@@ -23,9 +23,10 @@ const MISTAKES: u32 = 20;
 const SEED: u64 = 7;
 
 pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Report) -> Result<()> {
+    // It takes thousands until the heap of every thread has once held the most that it will.
     let (count, settled, limit) = match effort {
-        Effort::Full => (10_000, 1_000, Duration::from_secs(420)),
-        Effort::Quick => (500, 100, Duration::from_secs(120)),
+        Effort::Full => (15_000, 5_000, Duration::from_secs(600)),
+        Effort::Quick => (1_500, 500, Duration::from_secs(120)),
     };
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut site = Site::new(&mut random);
@@ -49,7 +50,7 @@ pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Re
         Ok(mib(usage::memory(&director.process)?.proportional))
     };
     let begin = Instant::now();
-    let (mut made, mut refused, mut before) = (0, 0_u32, None);
+    let (mut made, mut refused, mut early, mut before) = (0, 0_u32, None, None);
     while made < count && begin.elapsed() < limit {
         site.change(&mut random);
         let mut text = site.configuration().into_bytes();
@@ -59,6 +60,9 @@ pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Re
         director.configure(&text)?;
         refused += u32::from(!reload(&control)?);
         made += 1;
+        if made == settled / 5 {
+            early = Some(memory()?);
+        }
         if made == settled {
             before = Some(memory()?);
         }
@@ -66,6 +70,7 @@ pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Re
     let took = begin.elapsed();
     let before = before.with_context(|| format!("only {made} reloads were made in {limit:?}"))?;
     let growth = memory()? - before;
+    let settling = before - early.unwrap_or(before);
     let panics: u64 = client::status(&control)?.daemon.restarts.values().sum();
     let log = director.process.log();
     if let Some(line) = log.iter().find(|line| line.text.contains("panic")) {
@@ -74,6 +79,7 @@ pub(crate) fn measure(contestants: &Contestants, effort: Effort, report: &mut Re
     let what = format!("{made} random reloads, {refused} of them refused");
     report.add(format!("{what}: panics"), "", f64::from(u32::try_from(panics)?), Target::AtMost(0.0));
     report.add(format!("{what}: memory gained since reload {settled}"), "MiB", growth, Target::AtMost(1.0));
+    report.add(format!("{what}: the same from {} to there", settled / 5), "MiB", settling, Target::None);
     report.add(format!("{what}: memory at reload {settled}"), "MiB", before, Target::None);
     let each = took.as_secs_f64() * 1000.0 / f64::from(made);
     report.add(format!("{what}: time of one, file included"), "ms", each, Target::None);

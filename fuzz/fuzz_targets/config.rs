@@ -19,7 +19,6 @@ fuzz_target!(|text: &str| {
         known_interface: &|_| true,
         inspect_files: false,
         all_include_checks: false,
-        engine: true,
     };
     for name in ["fuzz.conf", "fuzz.toml"] {
         let loaded = config::load_text(Path::new(name), text, &options);

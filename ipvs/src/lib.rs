@@ -21,7 +21,7 @@ pub mod sync;
 mod table;
 mod virtual_service;
 
-pub use io::director::EnginePlane;
+pub use io::director::{EngineHandle, EnginePlane};
 pub use kernel::KernelPlane;
 pub use listing::{ListedServer, ListedService, PlaneInfo};
 pub use memory::MemoryPlane;

@@ -48,6 +48,48 @@ pub trait Plane {
     fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError>;
 }
 
+impl<P: Plane + ?Sized> Plane for Box<P> {
+    fn snapshot(&mut self) -> Result<Snapshot, PlaneError> {
+        (**self).snapshot()
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, PlaneError> {
+        (**self).apply(changes)
+    }
+
+    fn statistics(&mut self) -> Result<Statistics, PlaneError> {
+        (**self).statistics()
+    }
+
+    fn zero(&mut self, service: Option<&ServiceId>) -> Result<(), PlaneError> {
+        (**self).zero(service)
+    }
+
+    fn flush(&mut self) -> Result<(), PlaneError> {
+        (**self).flush()
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, PlaneError> {
+        (**self).timeouts()
+    }
+
+    fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), PlaneError> {
+        (**self).set_timeouts(timeouts)
+    }
+
+    fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, PlaneError> {
+        (**self).sync_daemons()
+    }
+
+    fn start_sync(&mut self, daemon: &SyncDaemon) -> Result<(), PlaneError> {
+        (**self).start_sync(daemon)
+    }
+
+    fn stop_sync(&mut self, role: SyncRole) -> Result<(), PlaneError> {
+        (**self).stop_sync(role)
+    }
+}
+
 /// What a plane forwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {

@@ -1,5 +1,7 @@
 //! Virtual servers on the control socket.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What an operator wants of a real server. Each takes the place of what was wanted before.
@@ -152,8 +154,11 @@ pub struct Totals {
 /// What stands behind all virtual servers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BalancingStatus {
-    /// `kernel IPVS`
+    /// `kernel IPVS`, or `Buoy's engine` with its tier and why it is that.
     pub plane: String,
+    /// `None` where the kernel forwards, or the engine does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineStatus>,
     /// Why it does not work.
     pub failing: Option<String>,
     /// What it would not do, in words.
@@ -166,6 +171,26 @@ pub struct BalancingStatus {
     pub settings: Vec<SettingStatus>,
     /// `None` while nobody checks.
     pub checks: Option<ChecksStatus>,
+}
+
+/// How Buoy's own engine fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Entries of its table, persistent clients included.
+    pub connections: usize,
+    /// Connections that the kernel forwards by itself.
+    pub offloaded: usize,
+    /// Connections that it was not given for want of room.
+    pub not_offloaded: u64,
+    /// Since it began: frames that came to it, that it sent, that it left to the host, and that it could not send.
+    pub frames_received: u64,
+    pub frames_sent: u64,
+    pub frames_passed: u64,
+    pub frames_lost: u64,
+    /// Packets that went no further, by the reason.
+    pub discards: BTreeMap<String, u64>,
+    /// What went wrong last, if anything did.
+    pub trouble: Option<String>,
 }
 
 /// A connection sync daemon that runs.

@@ -10,8 +10,9 @@ mod protocol;
 pub mod server;
 
 pub use balancing::{
-    Action, Administered, BalancingStatus, ChecksStatus, Connections, DrainStatus, PlannedAction,
-    PlannedChange, QuorumStatus, ServerStatus, ServiceStatus, SettingStatus, SorryStatus, SyncStatus, Totals,
+    Action, Administered, BalancingStatus, ChecksStatus, Connections, DrainStatus, EngineStatus,
+    PlannedAction, PlannedChange, QuorumStatus, ServerStatus, ServiceStatus, SettingStatus, SorryStatus,
+    SyncStatus, Totals,
 };
 pub use protocol::{
     DaemonStatus, EventCause, EventRecord, GroupStatus, InstanceStatus, Reply, Request, Status, TrackedStatus,

@@ -53,7 +53,6 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         known_interface: &known_interface,
         inspect_files: true,
         all_include_checks: args.all_config,
-        ..LoadOptions::default()
     };
     let mut statuses = Vec::new();
     let mut documents = Vec::new();

@@ -35,8 +35,7 @@ pub enum Target {
 
 /// Converts. Status as that of `check`; with errors nothing is written.
 pub fn run(args: &ConvertArgs) -> ExitCode {
-    let options =
-        LoadOptions { config_id: args.config_id.as_deref(), engine: true, ..LoadOptions::default() };
+    let options = LoadOptions { config_id: args.config_id.as_deref(), ..LoadOptions::default() };
     let loaded = config::load(&args.file, &options);
     let colour = std::io::stderr().is_terminal();
     eprint!("{}", config::for_people(&loaded.findings, &loaded.sources, colour));

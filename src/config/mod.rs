@@ -46,8 +46,6 @@ pub struct LoadOptions<'a> {
     pub inspect_files: bool,
     /// Every include insists on what it names, whatever its keyword and `include_check` say (`-e`).
     pub all_include_checks: bool,
-    /// Buoy's own engine can forward. It is no plane yet, so that this is off unless only the text matters.
-    pub engine: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -58,7 +56,6 @@ impl Default for LoadOptions<'_> {
             known_interface: &interface_exists,
             inspect_files: true,
             all_include_checks: false,
-            engine: false,
         }
     }
 }

@@ -22,7 +22,6 @@ fn options<'a>() -> LoadOptions<'a> {
         known_interface: &|name| name != "gone0",
         inspect_files: false,
         all_include_checks: false,
-        engine: true,
     }
 }
 

@@ -43,8 +43,6 @@ const CALLS: usize = 32;
 const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
 /// Signals for the status that are answered while IPVS does not answer; a few who ask at once get theirs.
 const DUMPS: usize = 4;
-/// So long after a configuration was read, what that took of the heap is free, whatever part of the daemon had it.
-const TIDY_AFTER: Duration = Duration::from_secs(5);
 /// Grace of a startup or shutdown script after TERM.
 const SCRIPT_GRACE: Duration = Duration::from_secs(2);
 
@@ -90,8 +88,6 @@ struct Daemon {
     last_reload: Option<String>,
     reload_refused: bool,
     reading: Readings,
-    /// When the system gets back what the heap does not need.
-    tidy_at: Option<tokio::time::Instant>,
     restarts: Restarts,
     alerts: Dispatcher,
     tracked: Arc<track::Set>,
@@ -213,7 +209,6 @@ impl Daemon {
             started: SystemTime::now(),
             last_reload: None,
             reload_refused: false,
-            tidy_at: None,
             reading: Readings::default(),
             restarts,
             alerts,
@@ -240,13 +235,7 @@ impl Daemon {
         })
     }
 
-    /// The heap is to be tidied up before long.
-    fn tidy(&mut self) {
-        self.tidy_at.get_or_insert_with(|| tokio::time::Instant::now() + TIDY_AFTER);
-    }
-
     async fn run(mut self, mut signals: Signals) -> Result<ExitCode> {
-        self.tidy();
         let mut watchdog = tokio::time::interval(watchdog_period());
         watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         notify(&[NotifyState::Ready, NotifyState::Status(&self.summary())]);
@@ -254,20 +243,8 @@ impl Daemon {
             self.read_again(None);
         }
         loop {
-            let tidy_at = self.tidy_at;
-            let tidy = async {
-                match tidy_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            // All cancel-safe: channels, signals, clocks and a task that is only looked at.
+            // All cancel-safe: channels, signals, an interval and a task that is only looked at.
             tokio::select! {
-                () = tidy => {
-                    self.tidy_at = None;
-                    // Done when it is done.
-                    drop(tokio::task::spawn_blocking(buoy_ipvs::io::heap::trim));
-                }
                 Some(event) = self.news.recv() => election_thread::log(&event),
                 Some(call) = self.calls.recv() => self.answer(call).await,
                 () = self.gone.notified() => self.forget_old_vmacs(),

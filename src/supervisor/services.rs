@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use buoy_healthcheck::driver as checks;
+use buoy_ipvs::io::director::Condition;
 use buoy_ipvs::{
     Counters, Persistence, RealServerId, Scheduler, ServiceId, Statistics, VirtualService, Weight,
 };
 
 use crate::api::{
-    Administered, BalancingStatus, ChecksStatus, Connections, DrainStatus, QuorumStatus, ServerStatus,
-    ServiceStatus, SettingStatus, SorryStatus, SyncStatus, Totals,
+    Administered, BalancingStatus, ChecksStatus, Connections, DrainStatus, EngineStatus, QuorumStatus,
+    ServerStatus, ServiceStatus, SettingStatus, SorryStatus, SyncStatus, Totals,
 };
 use crate::control::driver::Status;
 use crate::control::{Administration, ServerState, Service, ServiceState};
@@ -34,6 +35,7 @@ pub(super) fn balancing(
     };
     BalancingStatus {
         plane: "kernel IPVS".to_owned(),
+        engine: None,
         failing: status.failing.clone(),
         refused: status.refused.clone(),
         doubted: status.doubted,
@@ -44,6 +46,23 @@ pub(super) fn balancing(
             running: snapshot.running,
             late_p99_ms: snapshot.lateness.quantile(990).as_secs_f64() * 1e3,
         }),
+    }
+}
+
+/// How the engine fares.
+pub(super) fn engine(condition: &Condition) -> EngineStatus {
+    let Condition { connections, offloaded, not_offloaded, frames, discards, trouble } = condition;
+    let counts = discards.iter().map(|(why, count)| (why.name().to_owned(), count));
+    EngineStatus {
+        connections: *connections,
+        offloaded: *offloaded,
+        not_offloaded: *not_offloaded,
+        frames_received: frames.received,
+        frames_sent: frames.sent,
+        frames_passed: frames.passed,
+        frames_lost: frames.unsent + frames.unresolved,
+        discards: counts.filter(|(_, count)| *count > 0).collect(),
+        trouble: trouble.clone(),
     }
 }
 

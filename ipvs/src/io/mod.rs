@@ -16,7 +16,6 @@
 pub mod bpf;
 pub mod director;
 pub mod flow;
-pub mod heap;
 mod layout;
 pub mod next_hop;
 pub mod portable;

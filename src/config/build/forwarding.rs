@@ -12,10 +12,7 @@ use crate::config::plan::{self, EngineSettings, PlaneChoice, ReuseMode, TierChoi
 use crate::config::settings::{self, Engine, Text};
 
 /// Why something of the engine cannot be had.
-struct Unavailable {
-    code: Code,
-    why: &'static str,
-}
+const KERNEL_ALONE: &str = "`forwarding kernel` has the kernel forward";
 
 /// The choice of `forwarding`.
 pub(super) fn plane_choice(g: &settings::Global) -> PlaneChoice {
@@ -28,44 +25,26 @@ pub(super) fn plane_choice(g: &settings::Global) -> PlaneChoice {
 
 impl Build<'_> {
     pub(super) fn engine_and_plane(&mut self, g: &settings::Global) -> plan::Forwarding {
-        if let Some(word) = g.forwarding.as_ref().filter(|_| self.plane == PlaneChoice::Engine)
-            && !self.options.engine
-        {
-            let message = "`forwarding engine` is not supported yet: this version forwards by the kernel's IPVS alone; \
-                           write `forwarding kernel`";
-            self.findings.push(Finding::error(Code::NotSupported, word.span, message));
-        }
-        if let (Some(block), Some(Unavailable { code, why })) = (&g.engine, self.engine_unavailable()) {
-            let message = format!("settings of Buoy's own engine, and {why}");
-            self.doubt(code, block.span, &message, "they are for when the engine forwards");
+        if let Some(block) = g.engine.as_ref().filter(|_| self.is_kernel_alone()) {
+            let message = format!("settings of Buoy's own engine, and {KERNEL_ALONE}");
+            self.doubt(Code::Conflict, block.span, &message, "they are for when the engine forwards");
         }
         let engine = g.engine.as_ref().map(|block| engine_settings(&block.value)).unwrap_or_default();
         plan::Forwarding { plane: self.plane, engine }
     }
 
-    /// Nothing where the engine may forward, whether or not it will.
-    fn engine_unavailable(&self) -> Option<Unavailable> {
-        match self.plane {
-            PlaneChoice::Kernel => {
-                Some(Unavailable { code: Code::Conflict, why: "`forwarding kernel` has the kernel forward" })
-            }
-            PlaneChoice::Auto if !self.options.engine => Some(Unavailable {
-                code: Code::NotSupported,
-                why: "the engine is not supported yet: this version forwards by the kernel's IPVS alone",
-            }),
-            PlaneChoice::Auto | PlaneChoice::Engine => None,
-        }
+    fn is_kernel_alone(&self) -> bool {
+        self.plane == PlaneChoice::Kernel
     }
 
     /// `FNAT`. Another method would be no replacement: servers answer clients past a director that they have no route by.
     pub(super) fn full_nat(&mut self, word: &Text) -> Forwarding {
-        if let Some(Unavailable { code, why }) = self.engine_unavailable() {
-            let cure = match code {
-                Code::Conflict => "write `forwarding auto`, or `NAT` with routes from the servers back here",
-                _ => "write `NAT`, with routes from the servers back here",
-            };
-            let message = format!("`FNAT` is of Buoy's own engine, and {why}; {cure}");
-            self.findings.push(Finding::error(code, word.span, message));
+        if self.is_kernel_alone() {
+            let message = format!(
+                "`FNAT` is of Buoy's own engine, and {KERNEL_ALONE}; write `forwarding auto`, or `NAT` with routes from \
+                 the servers back here"
+            );
+            self.findings.push(Finding::error(Code::Conflict, word.span, message));
         }
         Forwarding::FullNat
     }
@@ -73,12 +52,11 @@ impl Build<'_> {
     /// The scheduler itself, or the one of the kernel that comes near it.
     pub(super) fn scheduler_of(&mut self, word: &Text, written: Scheduler) -> Scheduler {
         let nearest = written.nearest_in_kernel();
-        if nearest == written {
+        if nearest == written || !self.is_kernel_alone() {
             return written;
         }
-        let Some(Unavailable { code, why }) = self.engine_unavailable() else { return written };
-        let message = format!("`{written}` is a scheduler of Buoy's own engine, and {why}");
-        self.warn(code, word.span, &message, nearest.name());
+        let message = format!("`{written}` is a scheduler of Buoy's own engine, and {KERNEL_ALONE}");
+        self.warn(Code::Conflict, word.span, &message, nearest.name());
         self.write_instead(word, &[nearest.name()]);
         nearest
     }
@@ -86,17 +64,17 @@ impl Build<'_> {
     /// `conn_timeouts`, and `conn_timeout` for what it does not name: DPVS has it for what is established.
     pub(super) fn timeouts_of(&mut self, vs: &settings::VirtualServer, addressed: &Addressed) -> Timeouts {
         let each = vs.conn_timeouts.as_ref().and_then(|words| words.first());
-        let useless = if let Some(Unavailable { code, why }) = self.engine_unavailable() {
-            Some((code, format!("timeouts of one service are of Buoy's own engine, and {why}")))
+        let useless = if self.is_kernel_alone() {
+            Some(format!("timeouts of one service are of Buoy's own engine, and {KERNEL_ALONE}"))
         } else if addressed.carries(Protocol::Tcp) || addressed.carries(Protocol::Udp) {
             None
         } else {
-            Some((Code::Conflict, "timeouts are of TCP and UDP, and this service is SCTP".to_owned()))
+            Some("timeouts are of TCP and UDP, and this service is SCTP".to_owned())
         };
-        if let Some((code, message)) = useless {
+        if let Some(message) = useless {
             let written = vs.conn_timeout.iter().map(|word| (word.span, word.at));
             for (span, at) in written.chain(each.map(|word| (word.span, word.at))) {
-                self.warn(code, span, &message, "it has no effect");
+                self.warn(Code::Conflict, span, &message, "it has no effect");
                 self.edits.leave_out(at);
             }
             return Timeouts::default();

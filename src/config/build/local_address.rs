@@ -65,6 +65,11 @@ impl Build<'_> {
         for words in &group.entries {
             let Some(first) = words.first() else { continue };
             let line = range(&first.value).and_then(|(from, count)| {
+                // Between them there is none that neither of them is.
+                let ends = [from, nth(from, count.saturating_sub(1))];
+                if let Some(end) = ends.into_iter().find(|end| !may_be_a_host(*end)) {
+                    return Err(format!("{end} is not the address of a host"));
+                }
                 let more = usize::try_from(count).unwrap_or(usize::MAX);
                 let total = so_far.checked_add(more).filter(|total| *total <= MOST_ADDRESSES);
                 *so_far = total.ok_or_else(|| format!("more than {MOST_ADDRESSES} local addresses"))?;
@@ -124,6 +129,14 @@ impl Build<'_> {
         }
         group.is_used = true;
         group.addresses.clone()
+    }
+}
+
+/// As the engine sees it.
+fn may_be_a_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
     }
 }
 

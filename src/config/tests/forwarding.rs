@@ -47,11 +47,6 @@ fn scheduled(service: &VirtualServer) -> Option<Scheduler> {
     service.service.members[0].scheduler
 }
 
-/// A build whose engine is no plane yet.
-fn without_engine<'a>() -> LoadOptions<'a> {
-    LoadOptions { engine: false, ..options() }
-}
-
 #[test]
 fn the_plane_is_automatic_unless_configured() {
     for (lines, wanted) in [
@@ -200,6 +195,12 @@ fn lines_of_local_addresses_that_cannot_be_are_left_out() {
         ("fwmark 5", Code::BadValue),
         ("10.0.2.1", Code::Duplicate),
         ("10.0.2.300", Code::BadValue),
+        ("224.0.0.1", Code::BadValue),
+        ("223.255.255.250-224.0.0.1", Code::BadValue),
+        ("255.255.255.255", Code::BadValue),
+        ("0.0.0.0-9", Code::BadValue),
+        ("ff02::1", Code::BadValue),
+        ("fe80::1", Code::BadValue),
     ] {
         let group = format!("local_address_group snat {{\n10.0.2.1\n{line}\n}}\n");
         assert_eq!(local(&amended(&full_nat(&group), code).expect("a service")), ["10.0.2.1"], "{line}");
@@ -341,32 +342,6 @@ fn what_only_the_engine_can_offer_is_named_with_its_service() {
             wanted.map(|of| (name.to_owned(), of))
         );
     }
-}
-
-/// Until the engine is a plane: nothing that needs it runs as something else.
-#[test]
-fn a_build_without_the_engine_says_what_it_does_not_support_yet() {
-    let plain = |text: &str| load_text(Path::new("test.conf"), text, &without_engine());
-    let said_of = |text: &str| said(&plain(text));
-    let engine = refused(&(global("forwarding engine") + &service("")), &without_engine());
-    assert!(engine.contains("test.conf:2:12: error: `forwarding engine` is not supported yet"), "{engine}");
-    let full_nat = refused(&full_nat(GROUP), &without_engine());
-    assert!(full_nat.contains("test.conf:6:9: error: `FNAT` is of Buoy's own engine"), "{full_nat}");
-    assert!(full_nat.contains("not supported yet"), "{full_nat}");
-    for text in [
-        service("").replace("lb_algo rr", "lb_algo wdh"),
-        service("conn_timeout 5"),
-        global("engine {\ntoa\n}") + &service(""),
-    ] {
-        let loaded = plain(&text);
-        assert_eq!(codes(&loaded), [Code::NotSupported], "{}", said_of(&text));
-        assert!(said_of(&text).contains("not supported yet"), "{}", said_of(&text));
-        assert_eq!(engine_need(&loaded.plan.expect("a plan").services), None);
-    }
-    for lines in ["forwarding auto", "forwarding kernel"] {
-        assert_eq!(said_of(&(global(lines) + &service(""))), "");
-    }
-    assert!(!LoadOptions::default().engine);
 }
 
 #[test]

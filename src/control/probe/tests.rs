@@ -23,7 +23,6 @@ fn plan(text: &str) -> Plan {
         known_interface: &|_| true,
         inspect_files: false,
         all_include_checks: false,
-        engine: false,
     };
     let loaded = load_text(Path::new("test.conf"), text, &options);
     loaded.plan.unwrap_or_else(|| panic!("no plan of\n{text}\n{:?}", loaded.findings))

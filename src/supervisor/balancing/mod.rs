@@ -1,4 +1,4 @@
-//! Virtual servers in the daemon: the threads that check real servers and drive the kernel's IPVS, started when the
+//! Virtual servers in the daemon: the threads that check real servers and drive the plane that forwards, started when the
 //! configuration first has something for them.
 //!
 //! ```text
@@ -13,6 +13,7 @@
 
 mod checks_thread;
 mod complaints;
+mod forwarder;
 mod plane_thread;
 mod presence;
 mod roles;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use buoy_healthcheck::driver::Snapshot;
 use buoy_ipvs::Change;
+use buoy_ipvs::io::director::Condition;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -38,6 +40,7 @@ use crate::host::{IpvsSetting, IpvsSettings, Orphans};
 use crate::planted_panic::PlantedPanic;
 
 use checks_thread::CheckOrders;
+use forwarder::{Forwarder, Told};
 
 pub(super) use presence::Presence;
 pub(super) use roles::Roles;
@@ -56,6 +59,7 @@ pub(super) struct Balancing {
     checks: Arc<CheckOrders>,
     presence: Arc<Presence>,
     roles: Roles,
+    forwarder: Arc<Forwarder>,
     first_results: Arc<AtomicBool>,
     plane_panic: PlantedPanic,
     threads: Threads,
@@ -84,7 +88,12 @@ pub(super) struct Report {
     pub(super) status: Result<Status>,
     /// `None` when the checks do not answer.
     pub(super) checks: Option<Snapshot>,
+    /// Of the kernel, where it forwards.
     pub(super) settings: Vec<IpvsSetting>,
+    /// Who forwards, and why.
+    pub(super) plane: String,
+    /// How the engine fares, where it forwards and answers.
+    pub(super) engine: Option<Condition>,
 }
 
 impl Balancing {
@@ -92,10 +101,12 @@ impl Balancing {
         let (handle, orders) = orders();
         let checks = Arc::new(CheckOrders::default());
         let (first_results, plane_panic) = (Arc::new(AtomicBool::new(false)), PlantedPanic::default());
+        let forwarder = Arc::new(Forwarder::default());
         let shared = plane_thread::Shared {
             alerts,
             restarts,
             checks: Arc::clone(&checks),
+            forwarder: Arc::clone(&forwarder),
             first_results: Arc::clone(&first_results),
             panic: plane_panic.clone(),
         };
@@ -104,6 +115,7 @@ impl Balancing {
             presence: Arc::new(Presence::new(Arc::clone(&checks))),
             handle,
             checks,
+            forwarder,
             first_results,
             plane_panic,
             threads: Threads::Waiting(Box::new(Waiting { orders, shared })),
@@ -132,6 +144,7 @@ impl Balancing {
             timeouts: balancing.timeouts,
             flush: balancing.flush,
         });
+        self.forwarder.follow(plan);
         self.presence.watch(plan);
         self.checks.follow(plan);
         if needed(plan) { self.start(plan) } else { Ok(()) }
@@ -155,6 +168,11 @@ impl Balancing {
         Ok(())
     }
 
+    /// Why going over to a plan takes a restart, if it does.
+    pub(super) fn objection(&self, plan: &Plan) -> Option<String> {
+        self.forwarder.objection(plan)
+    }
+
     /// Whether the threads that `plan` needs could not be started: following it again tries again.
     pub(super) fn lacks_threads(&self, plan: &Plan) -> bool {
         matches!(self.threads, Threads::Waiting(_)) && needed(plan)
@@ -167,7 +185,11 @@ impl Balancing {
 
     /// For questions that shall not hold up whoever asks.
     pub(super) fn desk(&self) -> Desk {
-        Desk { handle: self.handle.clone(), checks: Arc::clone(&self.checks) }
+        Desk {
+            handle: self.handle.clone(),
+            checks: Arc::clone(&self.checks),
+            forwarder: Arc::clone(&self.forwarder),
+        }
     }
 
     pub(super) fn plant_panic_in_plane(&self) {
@@ -220,6 +242,7 @@ pub(super) fn farewell(plan: &Plan, dont_release: bool) -> Farewell {
 pub(super) struct Desk {
     handle: Handle,
     checks: Arc<CheckOrders>,
+    forwarder: Arc<Forwarder>,
 }
 
 impl Desk {
@@ -230,7 +253,19 @@ impl Desk {
         let checks = checks.ok().and_then(Result::ok);
         let in_doubt = status.as_ref().is_ok_and(|status| status.doubted > 0);
         let orphans = if in_doubt { Orphans::Keep } else { Orphans::Expire };
-        Report { status, checks, settings: IpvsSettings::default().look(orphans) }
+        let Told { plane, engine } = self.forwarder.told();
+        let settings = match &engine {
+            Some(_) => Vec::new(),
+            None => IpvsSettings::default().look(orphans),
+        };
+        let engine = match engine {
+            Some(engine) => {
+                let asked = tokio::task::spawn_blocking(move || engine.condition());
+                timeout(PATIENCE, asked).await.ok().and_then(Result::ok).and_then(Result::ok)
+            }
+            None => None,
+        };
+        Report { status, checks, settings, plane, engine }
     }
 
     /// # Errors
@@ -281,7 +316,7 @@ mod tests {
     const LEFT: Duration = Duration::from_secs(3);
 
     fn desk(handle: Handle) -> Desk {
-        Desk { handle, checks: Arc::default() }
+        Desk { handle, checks: Arc::default(), forwarder: Arc::default() }
     }
 
     #[tokio::test(start_paused = true)]

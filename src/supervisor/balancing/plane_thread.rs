@@ -1,4 +1,4 @@
-//! The thread that drives the kernel's IPVS. Restarted when it fails.
+//! The thread that drives the plane that forwards. Restarted when it fails.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use buoy_ipvs::KernelPlane;
-use buoy_ipvs::kernel::ModuleLoading;
+use buoy_ipvs::engine::process as engine;
 
 use super::checks_thread::CheckOrders;
+use super::forwarder::Forwarder;
 use crate::alert::Dispatcher;
 use crate::control::Report;
 use crate::control::driver::{Driver, Notice, Orders};
@@ -25,6 +25,7 @@ pub(super) struct Shared {
     pub(super) alerts: Dispatcher,
     pub(super) restarts: Restarts,
     pub(super) checks: Arc<CheckOrders>,
+    pub(super) forwarder: Arc<Forwarder>,
     /// `rs_init_notifies`
     pub(super) first_results: Arc<AtomicBool>,
     pub(super) panic: PlantedPanic,
@@ -56,20 +57,29 @@ fn keep_running(shared: &Shared, orders: &Orders) {
         shared.checks.tell_again();
     }
     settings.into_inner().kernel.restore();
+    shared.forwarder.close();
 }
 
 fn run_once(shared: &Shared, orders: &Orders, settings: &RefCell<Settings>, first: bool) {
     // A driver that starts has no doubt until it is told the health of servers.
     settings.borrow_mut().orphans = Orphans::Expire;
     let open = || {
-        let plane = KernelPlane::open(ModuleLoading::Allowed)?;
-        settings.borrow_mut().set();
+        let (plane, of_kernel) = shared.forwarder.open()?;
+        if of_kernel {
+            settings.borrow_mut().set();
+        }
         Ok(plane)
     };
     let follow = |orphans| {
         let mut settings = settings.borrow_mut();
         settings.orphans = orphans;
-        settings.set();
+        match shared.forwarder.engine() {
+            // Should it not answer, it has ended with all connections.
+            Some(engine) => {
+                drop(engine.change_settings(move |settings| settings.orphans = of_engine(orphans)))
+            }
+            None => settings.set(),
+        }
     };
     let tell = |notice| {
         match notice {
@@ -80,6 +90,13 @@ fn run_once(shared: &Shared, orders: &Orders, settings: &RefCell<Settings>, firs
         tell(shared, notice);
     };
     Driver::new(orders, first, open, tell).run();
+}
+
+const fn of_engine(orphans: Orphans) -> engine::Orphans {
+    match orphans {
+        Orphans::Keep => engine::Orphans::Keep,
+        Orphans::Expire => engine::Orphans::Expire,
+    }
 }
 
 /// The settings of IPVS, set again whenever the plane is opened: every few seconds where it then does not work.

@@ -72,13 +72,12 @@ impl Daemon {
     }
 
     /// Reads a file beside everything else and says what it would change.
-    fn plan_file(&mut self, file: PathBuf, replies: mpsc::Sender<Reply>) {
+    fn plan_file(&self, file: PathBuf, replies: mpsc::Sender<Reply>) {
         let Ok(turn) = Arc::clone(&self.planning).try_acquire_owned() else {
             let message = "another file is being read for `buoy plan`: try again".to_owned();
             let _gone = replies.try_send(Reply::Refused { message });
             return;
         };
-        self.tidy();
         let args = self.args.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = supervisor::load(&file, &args);

@@ -39,7 +39,6 @@ impl Daemon {
 
     /// Goes over to the configuration that was read, or says why not.
     pub(super) async fn reload(&mut self, (read, asked): (Result<Loaded, String>, Vec<mpsc::Sender<Reply>>)) {
-        self.tidy();
         let outcome = match read {
             Ok(loaded) => self.try_reload(loaded).await,
             Err(why) => Err(why),
@@ -89,6 +88,9 @@ impl Daemon {
         let now = &self.keyed.plan.global;
         if plan.global.net_namespace != now.net_namespace || plan.global.instance != now.instance {
             return Err("net_namespace and instance take a restart to change".to_owned());
+        }
+        if let Some(why) = self.balancing.objection(&plan) {
+            return Err(why);
         }
         self.warnings = loaded.findings.count(Severity::Warning);
         self.alerts.apply(&plan);

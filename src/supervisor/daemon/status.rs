@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use buoy_vrrp::driver::{Command, Snapshot};
 
 use super::{Daemon, ask};
-use crate::api::{DaemonStatus, Status};
+use crate::api::{BalancingStatus, DaemonStatus, Status};
 use crate::cli::status;
 use crate::supervisor::balancing::{Desk, Report};
 use crate::supervisor::{report, services};
@@ -76,13 +76,15 @@ fn write_status(status: &Status, control: &Path) -> Result<PathBuf> {
 
 /// A status with its virtual servers, or with what keeps them from being told.
 pub(super) async fn with_services(mut status: Status, desk: &Desk) -> Status {
-    let Report { status: told, checks, settings } = desk.report().await;
-    status.balancing = Some(match told {
+    let Report { status: told, checks, settings, plane, engine } = desk.report().await;
+    let balancing = match told {
         Ok(told) => {
             status.services = services::services(&told, std::time::Instant::now());
             services::balancing(&told, &settings, checks.as_ref())
         }
         Err(error) => services::silent(format!("{error:#}"), &settings, checks.as_ref()),
-    });
+    };
+    let engine = engine.as_ref().map(services::engine);
+    status.balancing = Some(BalancingStatus { plane, engine, ..balancing });
     status
 }

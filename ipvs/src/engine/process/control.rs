@@ -1,5 +1,6 @@
 //! What operators and the reconciler do with the engine, and what they see of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Gone, Moment};
@@ -35,7 +36,13 @@ impl Engine {
     /// # Errors
     /// It is refused, and nothing is changed.
     pub fn apply(&mut self, change: &Change, now: Instant) -> Result<(), Reason> {
-        self.services.apply(change, now)
+        self.services.apply(change, now)?;
+        if let Change::AddService(service) = change
+            && let Some(own) = self.own_timeouts.get(&service.id)
+        {
+            self.services.set_timeouts(&service.id, *own)?;
+        }
+        Ok(())
     }
 
     /// Removes all services. Their connections end one by one, with their next packet or in their time.
@@ -84,12 +91,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives connections of one service timeouts of their own.
-    ///
-    /// # Errors
-    /// There is no such service, or one of them is not possible.
-    pub fn set_service_timeouts(&mut self, service: &ServiceId, timeouts: Timeouts) -> Result<(), Reason> {
-        self.services.set_timeouts(service, timeouts)
+    /// Gives connections of these services timeouts of their own, and those of no others; also of services that come
+    /// later. What is not possible is left out.
+    pub fn set_service_timeouts(&mut self, timeouts: BTreeMap<ServiceId, Timeouts>) {
+        let timeouts = timeouts.into_iter().filter(|(_, own)| own.are_possible()).collect();
+        let before = std::mem::replace(&mut self.own_timeouts, timeouts);
+        let none = before.keys().map(|id| (*id, Timeouts::default()));
+        for (id, own) in none.chain(self.own_timeouts.iter().map(|(id, own)| (*id, *own))) {
+            // Those that are not there get theirs when they come.
+            let _later = self.services.set_timeouts(&id, own);
+        }
     }
 
     /// Entries of the table, templates included.

@@ -17,6 +17,7 @@ mod sync;
 mod transport;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub use control::Listed;
@@ -33,8 +34,9 @@ use super::packet::{Malformed, View, protocol};
 use super::services::Services;
 use super::state::{Direction, TcpState};
 use super::wheel::Tick;
+use crate::plane::Timeouts;
 use crate::sync::ConnectionState;
-use crate::virtual_service::FwMark;
+use crate::virtual_service::{FwMark, ServiceId};
 use transport::Event;
 
 /// Where packets go from here; asked for each, so it should know.
@@ -78,6 +80,7 @@ pub struct Engine {
     services: Services,
     connections: Connections,
     timeouts: StateTimeouts,
+    own_timeouts: BTreeMap<ServiceId, Timeouts>,
     discards: Discards,
     gone: Vec<Gone>,
     told: Vec<ConnectionIndex>,
@@ -93,6 +96,7 @@ impl Engine {
             services: Services::new(seed.wrapping_add(1), now),
             connections: Connections::with_limits(limits, seed, now),
             timeouts: StateTimeouts::default(),
+            own_timeouts: BTreeMap::new(),
             discards: Discards::default(),
             gone: Vec::new(),
             told: Vec::new(),

@@ -1,7 +1,9 @@
 //! The director as a forwarding plane: a thread of its own, and whoever programs it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,28 +125,19 @@ impl EnginePlane {
     pub const fn tier(&self) -> Tier {
         self.tier
     }
+}
 
-    /// See [`EngineHandle::condition`].
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub fn condition(&self) -> Result<Condition, PlaneError> {
-        self.handle.condition()
+impl Deref for EnginePlane {
+    type Target = EngineHandle;
+
+    fn deref(&self) -> &EngineHandle {
+        &self.handle
     }
+}
 
-    /// See [`EngineHandle::connections`].
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub fn connections(&self) -> Result<Vec<Listed>, PlaneError> {
-        self.handle.connections()
-    }
-
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut Director) -> T + Send + 'static,
-    ) -> Result<T, PlaneError> {
-        self.handle.ask(question)
+impl DerefMut for EnginePlane {
+    fn deref_mut(&mut self) -> &mut EngineHandle {
+        &mut self.handle
     }
 }
 
@@ -177,6 +170,14 @@ impl EngineHandle {
             cursor = next;
         }
         Ok(all)
+    }
+
+    /// Gives connections of these services timeouts of their own, and those of no others.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn set_service_timeouts(&self, timeouts: BTreeMap<ServiceId, Timeouts>) -> Result<(), PlaneError> {
+        self.ask(move |director| director.engine_mut().set_service_timeouts(timeouts))
     }
 
     /// Has the engine behave otherwise.
@@ -291,7 +292,8 @@ fn turn(director: &mut Director, wake: &EventFd) -> Result<(), DirectorError> {
     Ok(())
 }
 
-impl Plane for EnginePlane {
+/// What it is told it tells the engine, whoever else does.
+impl Plane for EngineHandle {
     fn snapshot(&mut self) -> Result<Snapshot, PlaneError> {
         self.ask(|director| Snapshot { table: director.engine().table(), foreign: Vec::new() })
     }

@@ -207,6 +207,7 @@ fn what_is_wrong_behind_all_of_them_is_told_before_anything_else() {
         as_wanted: value == Some(1),
     };
     let balancing = BalancingStatus {
+        engine: None,
         plane: "kernel IPVS".to_owned(),
         failing: Some("the kernel has no IPVS; load ip_vs".to_owned()),
         refused: (1..=9)

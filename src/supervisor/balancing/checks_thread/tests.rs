@@ -19,7 +19,6 @@ fn held(of_server: &str) -> Health {
         known_interface: &|_| true,
         inspect_files: false,
         all_include_checks: false,
-        engine: false,
     };
     let plan = load_text(Path::new("test.conf"), &text, &options).plan.expect("a plan");
     let probes = Probes::new(&plan);

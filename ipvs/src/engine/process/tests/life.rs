@@ -151,7 +151,7 @@ fn timeouts_are_those_of_the_engine_or_of_the_service() {
     let own = crate::Timeouts { tcp: seconds(20), ..Default::default() };
     for (set, lasts) in [(None, 100), (Some(own), 20)] {
         if let Some(own) = set {
-            site.engine.set_service_timeouts(&web().id, own).expect("it is possible");
+            site.engine.set_service_timeouts([(web().id, own)].into());
         }
         site.send(&tcp(3001, SYN));
         site.send(&tcp(3001, ACK));
@@ -159,6 +159,10 @@ fn timeouts_are_those_of_the_engine_or_of_the_service() {
         site.pass(Duration::from_secs(lasts) + Duration::from_millis(200));
         assert_eq!(site.engine.connections(), 0);
     }
+    site.engine.set_service_timeouts([].into());
+    site.send(&tcp(3001, SYN));
+    site.send(&tcp(3001, ACK));
+    assert_eq!(site.connection().timeout(), Duration::from_secs(100), "no longer its own");
     let none = crate::Timeouts { tcp: Some(Duration::ZERO), ..Default::default() };
     assert_eq!(site.engine.set_timeouts(&none), Err(Reason::Timeout));
 }

@@ -19,7 +19,6 @@ fn plan_of(text: &str) -> Arc<Plan> {
         known_interface: &|_| true,
         inspect_files: false,
         all_include_checks: false,
-        engine: false,
     };
     Arc::new(load_text(Path::new("test.conf"), text, &options).plan.expect("nothing is wrong with it"))
 }
