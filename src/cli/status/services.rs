@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 
 use super::duration;
 use crate::api::{
-    Administered, BalancingStatus, Connections, ServerStatus, ServiceStatus, SorryStatus, Status,
+    Administered, BalancingStatus, Connections, EngineStatus, ServerStatus, ServiceStatus, SorryStatus,
+    Status,
 };
 use crate::cli::check::count;
 use crate::log::one_line;
@@ -68,6 +69,14 @@ pub(super) fn write_summary(page: &mut String, status: &Status) -> fmt::Result {
     }
     let Some(balancing) = &status.balancing else { return Ok(()) };
     write_troubles(page, balancing)?;
+    if let Some(engine) = &balancing.engine {
+        let EngineStatus { connections, offloaded, .. } = engine;
+        writeln!(
+            page,
+            "{} forwards: {connections} connections, {offloaded} of them within the kernel",
+            balancing.plane
+        )?;
+    }
     if status.services.is_empty() {
         return Ok(());
     }
@@ -108,6 +117,9 @@ fn write_counts(page: &mut String, services: &[ServiceStatus]) -> fmt::Result {
 
 fn write_troubles(page: &mut String, balancing: &BalancingStatus) -> fmt::Result {
     let plane = &balancing.plane;
+    if let Some(trouble) = balancing.engine.as_ref().and_then(|engine| engine.trouble.as_ref()) {
+        writeln!(page, "{plane} met trouble: {trouble}")?;
+    }
     if let Some(why) = &balancing.failing {
         writeln!(page, "{plane} DOES NOT WORK: {}", one_line(why))?;
     }

@@ -1,6 +1,6 @@
 use crate::api::{
-    Administered, BalancingStatus, ChecksStatus, Connections, DaemonStatus, DrainStatus, QuorumStatus,
-    ServerStatus, ServiceStatus, SettingStatus, SorryStatus, Status, SyncStatus,
+    Administered, BalancingStatus, ChecksStatus, Connections, DaemonStatus, DrainStatus, EngineStatus,
+    QuorumStatus, ServerStatus, ServiceStatus, SettingStatus, SorryStatus, Status, SyncStatus,
 };
 use crate::cli::status::page;
 
@@ -245,6 +245,17 @@ fn what_is_wrong_behind_all_of_them_is_told_before_anything_else() {
     assert_page(&status(vec![one], Some(balancing.clone())), &expected);
     let quiet = BalancingStatus { failing: None, refused: Vec::new(), settings: Vec::new(), ..balancing };
     assert_page(&status(Vec::new(), Some(quiet.clone())), "");
+    let engine = EngineStatus {
+        connections: 12,
+        offloaded: 7,
+        trouble: Some("no way".to_owned()),
+        ..EngineStatus::default()
+    };
+    let by_engine =
+        BalancingStatus { plane: "Buoy's engine".to_owned(), engine: Some(engine), ..quiet.clone() };
+    let expected = "Buoy's engine met trouble: no way\n\
+                    Buoy's engine forwards: 12 connections, 7 of them within the kernel\n";
+    assert_page(&status(Vec::new(), Some(by_engine)), expected);
     let kept = SettingStatus { wanted: 0, as_wanted: true, ..setting("expire_nodest_conn", Some(0)) };
     let doubt = BalancingStatus { doubted: 3, settings: vec![kept], ..quiet };
     let expected = "3 servers dead, or this host's network is cut: their connections are kept until it is known \
