@@ -7,6 +7,7 @@
 //! What the engine does not see: packets that this host sends itself. It has no applications (FTP) and no persistence
 //! engines. Packets come whole: [`reassembly`](super::reassembly) is before this.
 
+mod check;
 mod control;
 mod errors;
 mod expiry;

@@ -178,6 +178,15 @@ impl Servers {
         })
     }
 
+    /// As [`Services::counted`](super::Services::counted).
+    pub(super) fn counted(&self) -> impl Iterator<Item = (ServerIndex, [u32; 3])> {
+        let places = (0..).map(ServerIndex::new).zip(self.places.iter().zip(&self.seen));
+        places.filter_map(|(index, (place, server))| {
+            let templates = place.as_ref()?.templates;
+            Some((index, [server.active(), server.inactive(), templates]))
+        })
+    }
+
     /// Of all servers, removed ones included.
     pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
         self.places.iter_mut().flatten().map(|place| &mut place.meter)

@@ -119,6 +119,11 @@ impl Services {
         add(&mut self.totals.counts);
     }
 
+    /// Active and inactive connections and templates of each server, of those that were removed too.
+    pub(in crate::engine) fn counted(&self) -> impl Iterator<Item = (ServerIndex, [u32; 3])> {
+        self.servers.counted()
+    }
+
     /// Lends a local port for a new connection by full NAT to this port of a server. It is to be given back with
     /// [`release_local`](Self::release_local).
     ///
