@@ -4,6 +4,7 @@ use super::transport::Event;
 use super::{Discard, Engine, Moment, Quiescent, Route, Routes, Verdict};
 use crate::engine::address::Address;
 use crate::engine::buffer::Packet;
+use crate::engine::checksum::Sum;
 use crate::engine::connections::{Connection, ConnectionIndex, TemplateKey};
 use crate::engine::forward::icmp;
 use crate::engine::packet::{Ports, View};
@@ -12,7 +13,7 @@ use crate::engine::services::ServiceIndex;
 use crate::engine::state::{SctpEvent, TcpEvent};
 use crate::real_server::Forwarding;
 use crate::sync::{Endpoint, Ends, Method};
-use crate::virtual_service::{FwMark, Protocol, ServiceId};
+use crate::virtual_service::{Family, FwMark, Protocol, ServiceId};
 
 /// Data connections of active FTP, which IPVS never takes for new ones.
 const FTP_DATA: u16 = 20;
@@ -44,6 +45,9 @@ impl Engine {
         }
         let service = self.services.find(view.protocol, view.destination, ports.destination, mark);
         let Some(service) = service else { return Verdict::Pass };
+        if !would_be_taken(packet.bytes(), view) {
+            return Verdict::Pass;
+        }
         // Of a director that does not have the address now, it is a packet that strayed.
         if routes.route(view.destination) != Route::Local {
             return Verdict::Pass;
@@ -198,6 +202,16 @@ impl Engine {
             self.settle(ended);
         }
     }
+}
+
+/// Whether the stack of this host would take such a packet for one: in the kernel, IPVS sees no others. A header that was
+/// damaged on the way could name any service, and nobody speaks to himself through a director (LAND).
+fn would_be_taken(packet: &[u8], view: &View) -> bool {
+    let is_intact = match view.family {
+        Family::V4 => Sum::of(packet.get(..view.transport).unwrap_or_default()).checksum() == 0,
+        Family::V6 => true,
+    };
+    is_intact && view.source != view.destination
 }
 
 /// A connection that was made.

@@ -40,6 +40,24 @@ fn what_begins_nothing_is_left_to_the_host() {
 }
 
 #[test]
+fn a_damaged_header_and_an_address_that_speaks_to_itself_begin_nothing() {
+    let mut site = two_servers();
+    let mut damaged = tcp(3001, SYN).bytes();
+    // The TTL.
+    damaged[8] ^= 1;
+    let mut buffer = [vec![0; HEADROOM], damaged.clone()].concat();
+    let end_of = buffer.len();
+    let mut packet = Packet::new(&mut buffer, HEADROOM, end_of, Default::default()).expect("a packet");
+    let read = site.engine.read(&damaged).expect("a packet");
+    let moment = site.engine.moment(site.now);
+    let verdict = site.engine.process(&mut packet, &read, None, &mut site.host, moment);
+    assert_eq!((verdict, packet.bytes()), (Verdict::Pass, &damaged[..]));
+    let land = Build { source: end("10.9.0.1", 80), ..tcp(0, SYN) };
+    assert_eq!(site.send(&land).verdict, Verdict::Pass);
+    assert_eq!(site.engine.connections(), 0);
+}
+
+#[test]
 fn a_director_without_the_address_balances_nothing_new() {
     let mut site = two_servers();
     site.send(&tcp(3001, SYN));
