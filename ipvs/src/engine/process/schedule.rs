@@ -184,7 +184,9 @@ impl Engine {
         }
         self.make_room(moment);
         let counted = connection.counted();
-        match self.connections.insert(connection, chosen.template, moment.tick) {
+        // That may have taken the template, which is worth less than any connection.
+        let template = chosen.template.filter(|template| self.connections.get(*template).is_some());
+        match self.connections.insert(connection, template, moment.tick) {
             Ok(made) => {
                 self.services.bind(server, counted);
                 self.services.count_connection(server);

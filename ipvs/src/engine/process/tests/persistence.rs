@@ -117,3 +117,24 @@ fn a_template_is_assured_once_a_connection_of_it_is_established() {
     site.send(&Build { flags: ACK, ..from("10.1.0.9", 3001) });
     assert!(assured(&site));
 }
+
+#[test]
+fn in_a_full_table_a_client_is_connected_though_it_cannot_be_remembered() {
+    const ROOM: u16 = 64;
+    let mut site = Site::new();
+    site.engine = Engine::new(Settings::default(), Limits { connections: ROOM.into() }, 7, site.now);
+    site.service(&persistent(web(), 32), &SERVERS);
+    let plain = VirtualService::new(id(Protocol::Tcp, "10.9.0.1", 81), Scheduler::Rr);
+    site.service(&plain, &SERVERS);
+    for port in 1..ROOM {
+        for flags in [SYN, ACK] {
+            let destination = end("10.9.0.1", 81);
+            site.send(&Build { flags, destination, ..tcp(3000 + port, flags) });
+        }
+    }
+    assert_eq!(site.engine.connections(), usize::from(ROOM) - 1);
+    let out = site.send(&from("10.1.0.77", 3001));
+    assert!(matches!(out.verdict, Verdict::Forward { .. }), "{out:?}");
+    assert!(site.engine.connections.iter().all(|(_, entry)| !entry.is_template()));
+    site.engine.check(site.now).expect("a sound engine");
+}
