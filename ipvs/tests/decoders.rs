@@ -5,6 +5,8 @@
 mod assembler;
 #[path = "decoders/ipvs.rs"]
 mod ipvs;
+#[path = "decoders/packet.rs"]
+mod packet;
 #[path = "decoders/sync.rs"]
 mod sync;
 
@@ -21,6 +23,11 @@ fn corpus_of_kernel_messages_is_refused_or_means_the_same_when_written() {
 #[test]
 fn corpus_of_programs_is_refused_or_assembled() {
     replay("assembler", assembler::check);
+}
+
+#[test]
+fn corpus_of_packets_is_read_within_its_bytes() {
+    replay("packet", packet::check);
 }
 
 #[test]
