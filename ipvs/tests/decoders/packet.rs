@@ -62,7 +62,8 @@ fn check_quote(bytes: &[u8], view: &View) {
     let Ok(quote) = Quote::read(&packet, view) else { return };
     assert!(quote.view.transport <= quote.view.end && quote.view.end <= view.end, "{quote:?}");
     let Ok(tunnelled) = Tunnelled::read(&packet, &quote) else { return };
-    assert!(tunnelled.overhead + tunnelled.view.end <= view.end, "{tunnelled:?}");
+    let inside = view.transport + 8 + tunnelled.overhead;
+    assert!(inside + tunnelled.view.end <= view.end, "{tunnelled:?}");
     if tunnelled.relay(&mut packet, 1400, 7).is_ok() {
         let told = View::read(packet.bytes()).expect("a packet");
         assert_eq!((told.source, told.destination), (tunnelled.view.destination, tunnelled.view.source));

@@ -6,8 +6,9 @@ use crate::engine::packet::{Fragment, Malformed, View};
 /// The packet that an error is about, as far as it is quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote {
-    /// Where it begins in the error.
+    /// Where it begins in the error, and where the error ends: what lies behind that is padding of the link.
     pub(super) at: usize,
+    pub(super) end: usize,
     pub(super) message: Message,
     /// Of its own first byte on. It ends no later than the quotation does.
     pub view: View,
@@ -59,7 +60,7 @@ impl Quote {
             return Err(NoQuote::Family);
         }
         let message = Message { kind, code, rest: u32::from_be_bytes([r, e, s, t]) };
-        Ok(Self { at: view.transport + HEADER, message, view: quoted })
+        Ok(Self { at: view.transport + HEADER, end: view.end, message, view: quoted })
     }
 
     /// What it says, if anything is to be done about it: of a way that takes less, above all.

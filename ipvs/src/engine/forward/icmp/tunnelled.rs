@@ -19,8 +19,9 @@ pub struct Tunnelled {
     pub overhead: usize,
     message: Message,
     family: Family,
-    /// Where the packet inside begins in the error.
+    /// Where the packet inside begins in the error, and where the error ends.
     at: usize,
+    end: usize,
 }
 
 /// What says which tunnel it was, of several to one server.
@@ -54,7 +55,7 @@ impl Tunnelled {
     /// # Errors
     /// It quotes no packet of a tunnel, or not enough of it.
     pub fn read(packet: &Packet<'_>, quote: &Quote) -> Result<Self, NotTunnelled> {
-        let quoted = packet.bytes().get(quote.at..).ok_or(NotTunnelled::Truncated)?;
+        let quoted = packet.bytes().get(quote.at..quote.end).ok_or(NotTunnelled::Truncated)?;
         let outer = &quote.view;
         if outer.fragment == Fragment::Later {
             return Err(NotTunnelled::OtherProtocol);
@@ -80,6 +81,7 @@ impl Tunnelled {
             message: quote.message,
             family: outer.family,
             at: quote.at + overhead,
+            end: quote.end,
         })
     }
 
@@ -106,6 +108,7 @@ impl Tunnelled {
             Some(error) => error.message(self.view.family),
             None => return Err(Silence::Meaningless),
         };
+        packet.truncate(self.end);
         packet.shrink_at(0, self.at);
         report(packet, &self.view, message, self.view.destination, identification)
     }

@@ -107,6 +107,15 @@ fn what_else_routers_say_is_said_to_the_client() {
 }
 
 #[test]
+fn what_pads_an_error_is_not_told() {
+    let bytes = about(&tunnel(GRE, Family::V4, 1500), &Build::udp(), (3, 1), 0, 60);
+    let done = relayed(&bytes, 1500);
+    let padded = relayed(&[&bytes[..], &[0xee; 40]].concat(), 1500);
+    assert_eq!((done.outcome.1, padded.outcome.1), (Ok(()), Ok(())));
+    assert_eq!(padded.bytes, done.bytes);
+}
+
+#[test]
 fn what_is_no_tunnel_of_ours_is_named() {
     let read = |bytes: &[u8]| {
         let done = after(bytes, Offload::default(), |packet, view| {
