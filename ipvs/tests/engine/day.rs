@@ -41,6 +41,7 @@ impl World {
             refresh: Duration::from_secs(60),
             retries: 1,
             persistence: PersistMode::default(),
+            ..SendRules::default()
         };
         let settings = Settings { sync: Some(rules), ..Settings::default() };
         let site = Site::new(settings, 1 << 17, reassembly::Limits::default());

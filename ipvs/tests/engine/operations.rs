@@ -288,7 +288,7 @@ impl Machine {
             0 => self.site.engine.set_timeouts(&timeouts).expect("they are possible"),
             1 => {
                 let service = self.services[usize::from(first / 4) % 8].0.id;
-                let _is_there = self.site.engine.set_service_timeouts(&service, timeouts);
+                self.site.engine.set_service_timeouts([(service, timeouts)].into());
             }
             _ => self.site.engine.set_settings(Settings {
                 orphans: if bit(first, 2) { Orphans::Keep } else { Orphans::Expire },
