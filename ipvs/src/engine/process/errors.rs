@@ -1,13 +1,18 @@
 //! Errors of ICMP about packets of connections.
+//!
+//! Where the kernel is easier to deceive, this is not the same: an error of ICMPv6 from a client with a wrong checksum goes
+//! nowhere, while the kernel translates it and makes the checksum right; and what is said of a tunnel counts only if
+//! packets of that connection are in such a tunnel to that server, while the kernel takes any tunnel that it knows.
 
 use super::forwarding::end;
 use super::{Discard, Engine, Moment, Route, Routes, Verdict};
 use crate::engine::buffer::Packet;
 use crate::engine::connections::{Found, PacketKey};
-use crate::engine::forward::Rewrite;
-use crate::engine::forward::icmp::{self, NoQuote, Quote, Tunnelled};
+use crate::engine::forward::icmp::{self, Carrier, Quote, Tunnelled};
+use crate::engine::forward::{Outcome, Rewrite};
 use crate::engine::packet::View;
 use crate::engine::state::Direction;
+use crate::real_server::Tunnel;
 use crate::sync::Method;
 
 impl Engine {
@@ -19,15 +24,12 @@ impl Engine {
         routes: &mut impl Routes,
         moment: Moment,
     ) -> Verdict {
-        let quote = match Quote::read(packet, view) {
-            Ok(quote) => quote,
-            Err(NoQuote::BadChecksum) => return Verdict::Drop(Discard::BadError),
-            Err(_) => return Verdict::Pass,
-        };
+        let Ok(quote) = Quote::read(packet, view) else { return Verdict::Pass };
         let key = PacketKey::of(&quote.view).map(|key| key.reversed());
         match key.and_then(|key| self.connections.lookup(key)) {
+            Some(_) if !Quote::is_intact(packet, view) => Verdict::Drop(Discard::BadError),
             Some(found) => self.known_error(found, packet, view, &quote, routes, moment),
-            None => self.tunnel_error(packet, &quote, routes),
+            None => self.tunnel_error(packet, view, &quote, routes),
         }
     }
 
@@ -42,6 +44,13 @@ impl Engine {
     ) -> Verdict {
         let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
         let to_client = direction == Direction::Output;
+        if let Some(server) = entry.server_index() {
+            if to_client {
+                self.services.count_out(server, super::length(view));
+            } else {
+                self.services.count_in(server, super::length(view));
+            }
+        }
         if entry.method() != Method::Masquerade {
             if to_client {
                 return Verdict::Pass;
@@ -73,7 +82,13 @@ impl Engine {
     }
 
     /// What a router says of one of our own tunnels concerns whoever sent the packet inside.
-    fn tunnel_error(&mut self, packet: &mut Packet<'_>, quote: &Quote, routes: &mut impl Routes) -> Verdict {
+    fn tunnel_error(
+        &mut self,
+        packet: &mut Packet<'_>,
+        view: &View,
+        quote: &Quote,
+        routes: &mut impl Routes,
+    ) -> Verdict {
         let Ok(tunnelled) = Tunnelled::read(packet, quote) else { return Verdict::Pass };
         let key = PacketKey::of(&tunnelled.view);
         let Some(Found { connection, direction: Direction::Input | Direction::InputOnly }) =
@@ -81,11 +96,18 @@ impl Engine {
         else {
             return Verdict::Pass;
         };
-        let ours = self.connections.get(connection).is_some_and(|entry| {
-            entry.method() == Method::Tunnel && entry.server().address == tunnelled.server
-        });
-        if !ours {
+        let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
+        let available = entry.server_index().filter(|server| self.services.is_available(*server));
+        let by_it = match (self.tunnel_of(available), tunnelled.carrier) {
+            (Some(Tunnel::Ipip), Carrier::Ipip) | (Some(Tunnel::Gre { .. }), Carrier::Gre) => true,
+            (Some(Tunnel::Gue { port, .. }), Carrier::Gue { port: quoted }) => port == quoted,
+            _ => false,
+        };
+        if entry.method() != Method::Tunnel || entry.server().address != tunnelled.server || !by_it {
             return Verdict::Pass;
+        }
+        if !Quote::is_intact(packet, view) {
+            return Verdict::Drop(Discard::BadError);
         }
         if let Some(icmp::Error::TooBig { mtu }) = quote.error() {
             routes.lower_mtu(tunnelled.server, mtu);
@@ -94,13 +116,15 @@ impl Engine {
             return Verdict::Drop(Discard::NoRoute);
         };
         let client = tunnelled.view.source;
+        let server = entry.server_index();
         let identification = self.next_identification();
         match tunnelled.relay(packet, path.mtu, identification) {
-            Ok(()) => Verdict::Forward {
-                to: client,
-                outcome: crate::engine::forward::Outcome::Whole,
-                connection: Some(connection),
-            },
+            Ok(()) => {
+                if let Some(server) = server {
+                    self.services.count_out(server, super::length(&tunnelled.view));
+                }
+                Verdict::Forward { to: client, outcome: Outcome::Whole, connection: Some(connection) }
+            }
             Err(_silence) => Verdict::Drop(Discard::TooBig),
         }
     }

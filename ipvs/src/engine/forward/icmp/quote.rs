@@ -24,8 +24,6 @@ pub enum NoQuote {
     Fragment,
     #[error("cut off before it quotes anything")]
     Truncated,
-    #[error("a wrong checksum")]
-    BadChecksum,
     #[error("what it quotes is no packet")]
     Malformed(#[from] Malformed),
     #[error("it quotes a packet of another family")]
@@ -39,7 +37,7 @@ impl Quote {
     /// Reads an error. Its quoted packet may have no ports: of another protocol, a later fragment, or cut off.
     ///
     /// # Errors
-    /// It is none, or a bad one, which goes nowhere.
+    /// It is none, or none that could be about a connection.
     pub fn read(packet: &Packet<'_>, view: &View) -> Result<Self, NoQuote> {
         let bytes = packet.bytes();
         if !is_error(bytes, view) {
@@ -50,10 +48,6 @@ impl Quote {
         }
         let payload = view.payload(bytes);
         let [kind, code, _, _, r, e, s, t] = get(payload, 0).ok_or(NoQuote::Truncated)?;
-        // It is the host's own if its checksum is not made yet.
-        if packet.offload().checksum == Checksum::Complete && !is_valid(bytes, view) {
-            return Err(NoQuote::BadChecksum);
-        }
         let quoted = payload.get(HEADER..).ok_or(NoQuote::Truncated)?;
         let quoted = read_quoted(quoted)?;
         if quoted.family != view.family {
@@ -61,6 +55,12 @@ impl Quote {
         }
         let message = Message { kind, code, rest: u32::from_be_bytes([r, e, s, t]) };
         Ok(Self { at: view.transport + HEADER, end: view.end, message, view: quoted })
+    }
+
+    /// Whether the checksum of the error is right, without which nobody should do anything about it. An error that is about
+    /// no connection is not ours to judge, so this comes after looking for one. The host's own has none yet.
+    pub fn is_intact(packet: &Packet<'_>, view: &View) -> bool {
+        packet.offload().checksum != Checksum::Complete || is_valid(view.payload(packet.bytes()), view)
     }
 
     /// What it says, if anything is to be done about it: of a way that takes less, above all.

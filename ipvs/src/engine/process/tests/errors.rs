@@ -86,9 +86,55 @@ fn other_messages_and_errors_about_others_are_the_hosts() {
 }
 
 #[test]
+fn errors_count_as_packets_of_their_connection() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    let out = site.send(&tcp(3001, SYN));
+    let answer = site.send(&back("10.2.0.11", ("10.1.0.9", 3001), SYN | ACK));
+    let before = site.counters(&web().id, "10.2.0.11", 8080);
+    let to_client = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
+    let to_server = error_about(&answer.bytes, "10.1.0.254", icmp::Error::HostUnreachable);
+    handle(&mut site, &to_client);
+    handle(&mut site, &to_server);
+    let after = site.counters(&web().id, "10.2.0.11", 8080);
+    let counted = [after.packets_in - before.packets_in, after.packets_out - before.packets_out];
+    let bytes = [after.bytes_in - before.bytes_in, after.bytes_out - before.bytes_out];
+    assert_eq!((counted, bytes), ([1, 1], [to_server.len() as u64, to_client.len() as u64]));
+}
+
+#[test]
+fn an_error_about_a_tunnel_is_believed_only_of_the_tunnel_that_there_is() {
+    let tunnels = [
+        crate::Tunnel::Ipip,
+        crate::Tunnel::Gue { port: 6080, checksum: crate::TunnelChecksum::None },
+        crate::Tunnel::Gue { port: 6081, checksum: crate::TunnelChecksum::None },
+        crate::Tunnel::Gre { checksum: crate::TunnelChecksum::None },
+    ];
+    for used in tunnels {
+        let mut other = Site::new();
+        other.service(&web(), &[("10.2.0.11", 0, Forwarding::Tunnel(used))]);
+        let out = other.send(&tcp(3001, SYN));
+        let error = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
+        for held in tunnels {
+            let mut site = Site::new();
+            site.service(&web(), &[("10.2.0.11", 0, Forwarding::Tunnel(held))]);
+            site.send(&tcp(3001, SYN));
+            let told = handle(&mut site, &error).verdict != Verdict::Pass;
+            assert_eq!(told, used == held, "{held:?}, and an error about {used:?}");
+        }
+        other.apply(Change::RemoveService(web().id));
+        assert_eq!(handle(&mut other, &error).verdict, Verdict::Pass, "its server is gone");
+    }
+}
+
+#[test]
 fn an_error_with_a_wrong_checksum_goes_nowhere() {
     let mut site = Site::new();
     site.service(&web(), &[("10.2.0.11", 8080, Forwarding::Masquerade)]);
+    let stranger = Build { source: end("10.9.0.1", 80), destination: end("10.1.0.9", 3001), ..tcp(0, ACK) };
+    let mut error = error_about(&stranger.bytes(), "10.1.0.9", icmp::Error::PortUnreachable);
+    error[22] ^= 1;
+    assert_eq!(handle(&mut site, &error).verdict, Verdict::Pass, "of no connection it is none of ours");
     let out = site.send(&tcp(3001, SYN));
     let mut error = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
     error[22] ^= 1;
