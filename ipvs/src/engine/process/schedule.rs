@@ -159,7 +159,9 @@ impl Engine {
         let server = chosen.server;
         let settings = self.services.service(service).ok_or(Discard::NoServer)?;
         let of_one_packet = settings.one_packet && protocol == Protocol::Udp;
-        let on_its_port = !matches!(settings.id, ServiceId::Address { port, .. } if port != ports.destination && chosen.template.is_some());
+        // Clients of a persistent service of many ports have them all on the same server.
+        let on_its_port = settings.persistence.is_none()
+            || matches!(settings.id, ServiceId::Address { port, .. } if port == ports.destination);
         let real = *self.services.settings(server).ok_or(Discard::NoServer)?;
         let port = if real.id.port != 0 && on_its_port { real.id.port } else { ports.destination };
         let local = match real.forwarding {

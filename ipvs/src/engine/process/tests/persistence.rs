@@ -77,8 +77,8 @@ fn all_ports_and_protocols_of_a_mark_share_their_clients() {
     let mut site = Site::new();
     let mark = FwMark::new(7);
     let id = ServiceId::FwMark { family: Family::V4, mark: mark.expect("not zero") };
-    let servers = SERVERS.map(|(address, _, forwarding)| (address, 0, forwarding));
-    site.service(&persistent(VirtualService::new(id, Scheduler::Rr), 32), &servers);
+    // Even if servers have one of their own.
+    site.service(&persistent(VirtualService::new(id, Scheduler::Rr), 32), &SERVERS);
     let first = site.send_marked(&from("10.1.0.9", 3001), mark);
     let other_port = Build { destination: end("10.9.0.1", 443), ..from("10.1.0.9", 3002) };
     let datagram = udp(3003);
