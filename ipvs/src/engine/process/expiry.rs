@@ -41,12 +41,19 @@ impl Engine {
 
     /// Ends a connection whose place another one takes.
     pub(super) fn end(&mut self, connection: ConnectionIndex, moment: Moment) {
-        let index = connection;
-        match self.connections.remove(connection, moment.tick) {
-            Some(connection) => self.account(index, connection),
-            // It controls others, which go their own way.
-            None => self.connections.expire_now(connection, moment.tick),
+        if let Some(ended) = self.take_out(connection, moment) {
+            self.account(connection, ended);
         }
+    }
+
+    /// Takes a connection out of the table, and leaves it to the caller to [`account`](Self::account) for it.
+    pub(super) fn take_out(&mut self, connection: ConnectionIndex, moment: Moment) -> Option<Connection> {
+        let ended = self.connections.remove(connection, moment.tick);
+        if ended.is_none() {
+            // It controls others, which go their own way.
+            self.connections.expire_now(connection, moment.tick);
+        }
+        ended
     }
 
     pub(super) fn settle(&mut self, Ended { index, connection, .. }: Ended) {
@@ -54,7 +61,7 @@ impl Engine {
     }
 
     /// What counted a connection counts it no more.
-    fn account(&mut self, index: ConnectionIndex, connection: Connection) {
+    pub(super) fn account(&mut self, index: ConnectionIndex, connection: Connection) {
         if let Some(server) = connection.server_index() {
             self.services.unbind(server, connection.counted());
         }

@@ -73,12 +73,13 @@ impl Engine {
             Route::Via(path) => path,
             Route::Local => return Self::deliver(way, connection, packet, view),
             Route::Unreachable => {
-                return self.answer(packet, view, icmp::Error::HostUnreachable, Discard::NoRoute);
+                let error = icmp::Error::HostUnreachable;
+                return self.answer(packet, view, error, view.destination, Discard::NoRoute);
             }
         };
         match self.transform(way, packet, view, &path) {
             Ok(outcome) => Verdict::Forward { to, outcome, connection },
-            Err(why) => self.undeliverable(why, packet, view),
+            Err(why) => self.undeliverable(why, packet, view, view.destination),
         }
     }
 
@@ -163,21 +164,26 @@ impl Engine {
         };
         match done {
             Ok(outcome) => Verdict::Forward { to: client.address, outcome, connection: Some(connection) },
-            Err(why) => self.undeliverable(why, packet, view),
+            Err(why) => match routes.route(view.source) {
+                // Servers hear of it from whom they have for a router.
+                Route::Via(back) => self.undeliverable(why, packet, view, back.source),
+                Route::Local | Route::Unreachable => Verdict::Drop(why.into()),
+            },
         }
     }
 
-    /// Answers what may be answered.
+    /// Answers what may be answered, from an address of this host.
     pub(super) fn undeliverable(
         &mut self,
         why: Undeliverable,
         packet: &mut Packet<'_>,
         view: &View,
+        from: Address,
     ) -> Verdict {
         match why {
             Undeliverable::Unsegmented => Verdict::Segment,
             _ => match why.answer() {
-                Some(error) => self.answer(packet, view, error, why.into()),
+                Some(error) => self.answer(packet, view, error, from, why.into()),
                 None => Verdict::Drop(why.into()),
             },
         }

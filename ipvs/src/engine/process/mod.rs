@@ -180,8 +180,13 @@ impl Engine {
             Standing::GoesOn => self.request(connection, event, packet, view, routes, moment),
             Standing::ServerGone => Verdict::Drop(Discard::ServerGone),
             Standing::Over => {
-                self.end(connection, moment);
-                self.first(packet, view, mark, routes, moment)
+                let ended = self.take_out(connection, moment);
+                let verdict = self.first(packet, view, mark, routes, moment);
+                // As in the kernel, it counted for the choice of the next server.
+                if let Some(ended) = ended {
+                    self.account(connection, ended);
+                }
+                verdict
             }
         }
     }
@@ -263,14 +268,18 @@ impl Engine {
         routes: &mut impl Routes,
         moment: Moment,
     ) -> Verdict {
-        let Some(entry) = self.connections.get_mut(connection) else { return Verdict::Pass };
+        let verdict = self.forward_back(connection, packet, view, routes);
+        // What a router does not forward it has not seen.
+        if matches!(verdict, Verdict::Answer { .. } | Verdict::Drop(_) | Verdict::Segment) {
+            return verdict;
+        }
+        let Some(entry) = self.connections.get_mut(connection) else { return verdict };
         entry.answered();
         if let Some(server) = entry.server_index() {
             self.services.count_out(server, length(view));
         }
         self.advance(connection, event, Direction::Output);
         self.tell_of_answer(connection, moment);
-        let verdict = self.forward_back(connection, packet, view, routes);
         self.connections.touch(connection, moment.tick);
         verdict
     }
@@ -308,11 +317,17 @@ impl Engine {
         self.identification
     }
 
-    /// Makes of a packet an answer to its sender; drops it where it gets none.
-    fn answer(&mut self, packet: &mut Packet<'_>, view: &View, error: icmp::Error, why: Discard) -> Verdict {
+    /// Makes of a packet an answer to its sender, from an address of this host; drops it where it gets none.
+    fn answer(
+        &mut self,
+        packet: &mut Packet<'_>,
+        view: &View,
+        error: icmp::Error,
+        from: Address,
+        why: Discard,
+    ) -> Verdict {
         let identification = self.next_identification();
-        // From what it was sent to: a service is an address of this host.
-        match icmp::answer(packet, view, error, view.destination, identification) {
+        match icmp::answer(packet, view, error, from, identification) {
             Ok(()) => Verdict::Answer { to: view.source, why },
             Err(_silence) => Verdict::Drop(why),
         }

@@ -53,7 +53,9 @@ impl Engine {
             return Verdict::Pass;
         }
         let Some(chosen) = self.choose(service, protocol, view, ports, moment) else {
-            return self.answer(packet, view, icmp::Error::PortUnreachable, Discard::NoServer);
+            // A service is an address of this host.
+            let error = icmp::Error::PortUnreachable;
+            return self.answer(packet, view, error, view.destination, Discard::NoServer);
         };
         if packet.offload().segment.is_some() && self.tunnels_to(chosen.server) {
             return Verdict::Segment;

@@ -254,3 +254,38 @@ fn whoever_forwarded_for_a_connection_hears_of_its_end() {
     site.pass(Duration::from_secs(11));
     assert_eq!(site.engine.poll_gone().expect("it has ended").index, connection);
 }
+
+#[test]
+fn a_connection_that_makes_room_counts_for_the_choice_of_the_next_server() {
+    let mut site = Site::new();
+    let service = VirtualService::new(web().id, Scheduler::Lc);
+    site.service(
+        &service,
+        &[("10.2.0.12", 8080, Forwarding::Masquerade), ("10.2.0.11", 8080, Forwarding::Masquerade)],
+    );
+    assert_eq!(server_of(&site.send(&tcp(3001, SYN))), "10.2.0.11");
+    site.send(&tcp(3001, FIN | ACK));
+    // It is in TIME_WAIT.
+    assert_eq!(server_of(&site.send(&tcp(3001, SYN))), "10.2.0.12");
+    assert_eq!(site.counters(&web().id, "10.2.0.11", 8080).inactive, 0);
+}
+
+#[test]
+fn an_answer_that_goes_no_further_has_not_been_seen_and_its_server_hears_of_it_from_the_director() {
+    for (build, narrow) in [
+        (Build { ttl: 1, ..back("10.2.0.11", ("10.1.0.9", 3001), FIN | ACK) }, None),
+        (Build { payload: vec![1; 1400], ..back("10.2.0.11", ("10.1.0.9", 3001), FIN | ACK) }, Some(1300)),
+    ] {
+        let mut site = two_servers();
+        site.send(&tcp(3001, SYN));
+        let before = site.counters(&web().id, "10.2.0.11", 8080);
+        let state = site.connection().state();
+        if let Some(mtu) = narrow {
+            site.host.lower_mtu(address("10.1.0.9"), mtu);
+        }
+        let out = site.send(&build);
+        assert_eq!(out.way(), "10.2.0.1 > 10.2.0.11 to 10.2.0.11");
+        assert_eq!(site.counters(&web().id, "10.2.0.11", 8080), before);
+        assert_eq!(site.connection().state(), state);
+    }
+}
