@@ -98,6 +98,9 @@ impl Ends for Both<'_> {
     }
 }
 
+/// What a header of TCP has at least.
+const TCP: usize = 20;
+
 /// As [`Rewrite::apply`].
 pub(super) fn apply(ends: &impl Ends, packet: &mut Packet<'_>, view: &View) -> Result<(), Undeliverable> {
     check_family(ends, view)?;
@@ -109,6 +112,9 @@ pub(super) fn apply(ends: &impl Ends, packet: &mut Packet<'_>, view: &View) -> R
         (_, protocol::ICMPV6) if view.family == Family::V6 => 2,
         _ => return apply_to_addresses(ends, packet, view),
     };
+    if view.protocol == protocol::TCP && view.end < view.transport + TCP {
+        return Err(Undeliverable::Truncated);
+    }
     let place = view.transport + field;
     let partial = packet.is_partial_at(place);
     // What lies behind the packet is not its checksum.

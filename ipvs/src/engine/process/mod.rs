@@ -288,6 +288,10 @@ impl Engine {
     fn advance(&mut self, connection: ConnectionIndex, event: Event, direction: Direction) {
         let Some(entry) = self.connections.get(connection) else { return };
         let Some(state) = entry.state() else { return };
+        // What says nothing has the timer start anew as it is. UDP does not say more anyway.
+        if event == Event::Truncated && state != ConnectionState::Udp {
+            return;
+        }
         let after = event.after(state, direction, self.settings.tcp_table);
         let server = entry.server_index();
         let service = server.and_then(|server| self.services.service_of(server));

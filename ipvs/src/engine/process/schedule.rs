@@ -52,6 +52,9 @@ impl Engine {
         if routes.route(view.destination) != Route::Local {
             return Verdict::Pass;
         }
+        if event == Event::Truncated {
+            return Verdict::Drop(Discard::Truncated);
+        }
         let Some(chosen) = self.choose(service, protocol, view, ports, moment) else {
             // A service is an address of this host.
             let error = icmp::Error::PortUnreachable;
@@ -71,7 +74,9 @@ impl Engine {
     const fn may_begin(&self, event: Event) -> bool {
         match event {
             Event::Tcp(TcpEvent::Syn) | Event::Sctp(SctpEvent::Init) | Event::Datagram => true,
-            Event::Tcp(TcpEvent::Rst) | Event::Sctp(SctpEvent::Abort) | Event::Truncated => false,
+            Event::Tcp(TcpEvent::Rst) | Event::Sctp(SctpEvent::Abort) => false,
+            // Of a service it is not for the host either.
+            Event::Truncated => true,
             Event::Tcp(_) => self.settings.sloppy_tcp,
             Event::Sctp(_) => self.settings.sloppy_sctp,
         }

@@ -156,6 +156,18 @@ impl Site {
     }
 }
 
+/// Has a packet processed that is none of a [`Build`].
+fn handle(site: &mut Site, bytes: &[u8]) -> Out {
+    let mut buffer = vec![0; HEADROOM];
+    buffer.extend(bytes);
+    let end = buffer.len();
+    let mut packet = Packet::new(&mut buffer, HEADROOM, end, Default::default()).expect("a packet");
+    let read = site.engine.read(bytes).expect("a packet");
+    let moment = site.engine.moment(site.now);
+    let verdict = site.engine.process(&mut packet, &read, None, &mut site.host, moment);
+    Out { verdict, bytes: packet.bytes().to_vec() }
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }

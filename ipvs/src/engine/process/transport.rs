@@ -10,23 +10,26 @@ pub(super) enum Event {
     Sctp(SctpEvent),
     /// UDP, and protocols that ride on it.
     Datagram,
-    /// TCP and SCTP that is cut off before it says anything.
+    /// Cut off in its header, of SCTP in that of the first chunk: it says nothing.
     Truncated,
 }
 
-/// Of TCP's header, where its flags are; of SCTP's, where the chunks begin.
+/// What a header has without options, and where in it TCP's flags are; behind that of SCTP the chunks begin.
+const TCP: usize = 20;
 const TCP_FLAGS: usize = 13;
-const SCTP_CHUNKS: usize = 12;
+const UDP: usize = 8;
+const SCTP: usize = 12;
 
 impl Event {
     pub(super) fn of(packet: &[u8], view: &View) -> Self {
         let payload = view.payload(packet);
         match view.protocol {
-            protocol::TCP => match payload.get(TCP_FLAGS) {
-                Some(flags) => Self::Tcp(TcpEvent::of(*flags)),
+            protocol::TCP => match payload.first_chunk::<TCP>() {
+                Some(header) => Self::Tcp(TcpEvent::of(header[TCP_FLAGS])),
                 None => Self::Truncated,
             },
-            protocol::SCTP => match payload.get(SCTP_CHUNKS..).and_then(SctpEvent::of) {
+            protocol::UDP if payload.len() < UDP => Self::Truncated,
+            protocol::SCTP => match payload.get(SCTP..).and_then(SctpEvent::of) {
                 Some(event) => Self::Sctp(event),
                 None => Self::Truncated,
             },

@@ -289,3 +289,33 @@ fn an_answer_that_goes_no_further_has_not_been_seen_and_its_server_hears_of_it_f
         assert_eq!(site.connection().state(), state);
     }
 }
+
+#[test]
+fn a_packet_that_is_cut_off_in_its_header_begins_nothing_and_changes_no_state() {
+    let cut = |build: &Build, length: usize| {
+        let payload = build.bytes()[20..20 + length].to_vec();
+        // Of another protocol the bytes are what they are.
+        let mut bytes = Build { protocol: 50, payload, ..build.clone() }.bytes();
+        bytes[9] = build.protocol;
+        bytes
+    };
+    let mut site = two_servers();
+    for service in [dns(), VirtualService::new(id(Protocol::Sctp, "10.9.0.1", 80), Scheduler::Rr)] {
+        site.service(&service, &[("10.2.0.11", 0, Forwarding::Direct)]);
+    }
+    let init = Build { protocol: protocol::SCTP, payload: vec![1, 0, 0, 4], ..tcp(3003, 0) };
+    for (build, header) in [(tcp(3001, SYN), 20), (udp(3002), 8), (init, 16)] {
+        for length in 4..header {
+            let verdict = handle(&mut site, &cut(&build, length)).verdict;
+            assert_eq!(verdict, Verdict::Drop(Discard::Truncated), "{length} bytes of {}", build.protocol);
+        }
+    }
+    assert_eq!(site.engine.connections(), 0);
+    site.send(&tcp(3001, SYN));
+    let state = site.connection().state();
+    for (flags, length) in [(RST, 19), (FIN | ACK, 14)] {
+        let verdict = handle(&mut site, &cut(&tcp(3001, flags), length)).verdict;
+        assert_eq!(verdict, Verdict::Drop(Discard::Truncated));
+    }
+    assert_eq!(site.connection().state(), state);
+}
