@@ -30,7 +30,7 @@ impl Engine {
         routes: &mut impl Routes,
     ) -> Verdict {
         let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
-        let way = Way::of(entry, self.tunnel_of(entry.server_index()));
+        let way = Way::of(entry, self.remaining_tunnel_of(entry.server_index()));
         self.send(&way, Some(connection), packet, view, routes)
     }
 
@@ -45,7 +45,7 @@ impl Engine {
         if let Some(server) = connection.server_index() {
             self.services.count_in(server, super::length(view));
         }
-        let way = Way::of(connection, self.tunnel_of(connection.server_index()));
+        let way = Way::of(connection, self.remaining_tunnel_of(connection.server_index()));
         let verdict = self.send(&way, None, packet, view, routes);
         if let Some(local) = way.local {
             let target =
@@ -194,6 +194,11 @@ impl Engine {
             Forwarding::Tunnel(tunnel) => Some(tunnel),
             _ => None,
         }
+    }
+
+    /// By which connections go that began when their server was in a tunnel. Without one now it has the simplest.
+    fn remaining_tunnel_of(&self, server: Option<ServerIndex>) -> Option<Tunnel> {
+        self.tunnel_of(server).or_else(|| server.map(|_| Tunnel::Ipip))
     }
 
     pub(super) fn tunnels_to(&self, server: ServerIndex) -> bool {

@@ -140,3 +140,14 @@ fn without_a_way_to_the_server_the_client_is_told() {
     let out = site.send(&tcp(3001, SYN));
     assert_eq!(out.verdict, Verdict::Answer { to: address("10.1.0.9"), why: Discard::NoRoute });
 }
+
+#[test]
+fn connections_stay_in_their_tunnel_when_their_server_has_none_any_more() {
+    let mut site = Site::new();
+    let gre = Forwarding::Tunnel(Tunnel::Gre { checksum: TunnelChecksum::None });
+    site.service(&web(), &[("10.2.0.11", 80, gre)]);
+    assert_eq!(site.send(&tcp(3001, SYN)).view().protocol, protocol::GRE);
+    site.apply(Change::EditServer(web().id, server("10.2.0.11", 80, Forwarding::Masquerade, 1)));
+    assert_eq!(site.send(&tcp(3001, ACK)).view().protocol, protocol::IPIP);
+    assert_eq!(site.send(&tcp(3002, SYN)).view().protocol, TCP);
+}
