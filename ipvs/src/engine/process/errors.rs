@@ -27,7 +27,6 @@ impl Engine {
         let Ok(quote) = Quote::read(packet, view) else { return Verdict::Pass };
         let key = PacketKey::of(&quote.view).map(|key| key.reversed());
         match key.and_then(|key| self.connections.lookup(key)) {
-            Some(_) if !Quote::is_intact(packet, view) => Verdict::Drop(Discard::BadError),
             Some(found) => self.known_error(found, packet, view, &quote, routes, moment),
             None => self.tunnel_error(packet, view, &quote, routes),
         }
@@ -44,6 +43,10 @@ impl Engine {
     ) -> Verdict {
         let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
         let to_client = direction == Direction::Output;
+        let half = entry.method() != Method::Masquerade;
+        if !(half && to_client) && !Quote::is_intact(packet, view) {
+            return Verdict::Drop(Discard::BadError);
+        }
         if let Some(server) = entry.server_index() {
             if to_client {
                 self.services.count_out(server, super::length(view));
@@ -51,7 +54,7 @@ impl Engine {
                 self.services.count_in(server, super::length(view));
             }
         }
-        if entry.method() != Method::Masquerade {
+        if half {
             if to_client {
                 return Verdict::Pass;
             }
@@ -112,13 +115,15 @@ impl Engine {
         if let Some(icmp::Error::TooBig { mtu }) = quote.error() {
             routes.lower_mtu(tunnelled.server, mtu);
         }
-        let Route::Via(path) = routes.route(tunnelled.server) else {
-            return Verdict::Drop(Discard::NoRoute);
+        let mtu = match (routes.route(tunnelled.server), quote.error()) {
+            (Route::Via(path), _) => path.mtu,
+            (_, Some(icmp::Error::TooBig { mtu })) => mtu,
+            _ => 0,
         };
         let client = tunnelled.view.source;
         let server = entry.server_index();
         let identification = self.next_identification();
-        match tunnelled.relay(packet, path.mtu, identification) {
+        match tunnelled.relay(packet, mtu, identification) {
             Ok(()) => {
                 if let Some(server) = server {
                     self.services.count_out(server, super::length(&tunnelled.view));

@@ -13,17 +13,6 @@ fn error_about(packet: &[u8], router: &str, error: icmp::Error) -> Vec<u8> {
     packet.bytes().to_vec()
 }
 
-fn handle(site: &mut Site, bytes: &[u8]) -> Out {
-    let mut buffer = vec![0; HEADROOM];
-    buffer.extend(bytes);
-    let end = buffer.len();
-    let mut packet = Packet::new(&mut buffer, HEADROOM, end, Default::default()).expect("a packet");
-    let read = site.engine.read(bytes).expect("a packet");
-    let moment = site.engine.moment(site.now);
-    let verdict = site.engine.process(&mut packet, &read, None, &mut site.host, moment);
-    Out { verdict, bytes: packet.bytes().to_vec() }
-}
-
 /// The packet that an error quotes.
 fn quoted(out: &Out) -> View {
     assert_eq!(out.view().protocol, ICMP);
@@ -125,6 +114,31 @@ fn an_error_about_a_tunnel_is_believed_only_of_the_tunnel_that_there_is() {
         other.apply(Change::RemoveService(web().id));
         assert_eq!(handle(&mut other, &error).verdict, Verdict::Pass, "its server is gone");
     }
+}
+
+#[test]
+fn a_client_hears_of_a_tunnel_to_which_there_is_no_way_any_more() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 0, Forwarding::Tunnel(crate::Tunnel::Ipip))]);
+    let out = site.send(&tcp(3001, SYN));
+    site.host.unreachable.push(address("10.2.0.11"));
+    let error = error_about(&out.bytes, "10.2.0.254", icmp::Error::TooBig { mtu: 1000 });
+    let told = handle(&mut site, &error);
+    assert_eq!(
+        (told.way().as_str(), &told.bytes[26..28]),
+        ("10.9.0.1 > 10.1.0.9 to 10.1.0.9", &980_u16.to_be_bytes()[..])
+    );
+}
+
+#[test]
+fn an_error_about_a_packet_that_only_passed_is_the_hosts_whatever_its_checksum() {
+    let mut site = Site::new();
+    site.service(&web(), &[("10.2.0.11", 0, Forwarding::Direct)]);
+    let out = site.send(&tcp(3001, SYN));
+    let mut error = error_about(&out.bytes, "10.2.0.254", icmp::Error::HostUnreachable);
+    assert_eq!(handle(&mut site, &error).verdict, Verdict::Pass);
+    error[22] ^= 1;
+    assert_eq!(handle(&mut site, &error).verdict, Verdict::Pass);
 }
 
 #[test]
