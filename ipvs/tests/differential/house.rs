@@ -331,6 +331,7 @@ impl Anchor {
             sum: packet::Sum::Right,
             payload: 0,
             marked: false,
+            shape: packet::Shape::Plain,
         }
     }
 }

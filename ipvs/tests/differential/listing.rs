@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use buoy_ipvs::engine::address::Address;
 use buoy_ipvs::engine::connections::Cursor;
+use buoy_ipvs::engine::packet::View;
 use buoy_ipvs::engine::process::Engine;
 use buoy_ipvs::sync::{ConnectionState, Endpoint};
 
@@ -118,6 +119,14 @@ fn read(line: &str) -> Option<(Key, Entry)> {
 /// The time that is left to whatever ends next.
 pub(crate) fn soonest(listing: &Listing) -> Option<Duration> {
     listing.values().flatten().map(|entry| entry.expires).min()
+}
+
+/// Whether a packet of a client has its connection.
+pub(crate) fn has_connection(listing: &Listing, packet: &View) -> bool {
+    let Some(ports) = packet.ports else { return false };
+    let ends = [(packet.source, ports.source), (packet.destination, ports.destination)];
+    let ends = ends.map(|(address, port)| (IpAddr::from(address), port));
+    listing.keys().any(|key| key.protocol == packet.protocol && key.ends[..2] == ends)
 }
 
 /// Whether anything goes to a server at this address.

@@ -46,6 +46,19 @@ pub(crate) struct Packet {
     pub(crate) payload: u16,
     /// It comes with the firewall's mark.
     pub(crate) marked: bool,
+    pub(crate) shape: Shape,
+}
+
+/// What is unusual about the headers of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Plain,
+    /// IPv4 options that say nothing, or such destination options of IPv6.
+    IpOptions,
+    /// A maximum segment size.
+    TcpOptions,
+    /// What follows the IP header ends after so many bytes.
+    Cut(u8),
 }
 
 /// An error of ICMP about a packet.
@@ -80,7 +93,10 @@ impl Packet {
     /// The packet, from the IP header on.
     pub(crate) fn bytes(&self, slot: u8) -> Vec<u8> {
         let (source, destination) = (self.source.place.address(slot), self.destination.place.address(slot));
-        let transport = self.transport(source, destination);
+        let mut transport = self.transport(source, destination);
+        if let Shape::Cut(length) = self.shape {
+            transport.truncate(length.into());
+        }
         let header = Header {
             source,
             destination,
@@ -88,6 +104,7 @@ impl Packet {
             ttl: self.ttl,
             class: self.class,
             dont_fragment: self.dont_fragment,
+            options: self.shape == Shape::IpOptions,
         };
         header.before(&transport)
     }
@@ -97,7 +114,10 @@ impl Packet {
         let payload = (0..self.payload).map(|place| place.to_be_bytes()[1]);
         let place = match self.protocol {
             protocol::TCP => {
-                bytes.extend([0, 0, 3, 0xe8, 0, 0, 7, 0xd0, 0x50, self.says, 0x20, 0, 0, 0, 0, 0]);
+                let options: &[u8] = if self.shape == Shape::TcpOptions { &[2, 4, 5, 0xb4] } else { &[] };
+                let length = if options.is_empty() { 0x50 } else { 0x60 };
+                bytes.extend([0, 0, 3, 0xe8, 0, 0, 7, 0xd0, length, self.says, 0x20, 0, 0, 0, 0, 0]);
+                bytes.extend(options);
                 16
             }
             protocol::UDP => {
@@ -153,8 +173,16 @@ impl Error {
         };
         let sum = pseudo.plus(Checksum::of(&message)).checksum() ^ u16::from(self.sum != Sum::Right);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
-        Header { source: from, destination: to, protocol, ttl: 64, class: 0, dont_fragment: false }
-            .before(&message)
+        Header {
+            source: from,
+            destination: to,
+            protocol,
+            ttl: 64,
+            class: 0,
+            dont_fragment: false,
+            options: false,
+        }
+        .before(&message)
     }
 }
 
@@ -187,6 +215,7 @@ impl Carrier {
             ttl: 63,
             class: 0,
             dont_fragment: true,
+            options: false,
         }
         .before(&inner)
     }
@@ -199,6 +228,8 @@ struct Header {
     ttl: u8,
     class: u8,
     dont_fragment: bool,
+    /// Eight bytes of them.
+    options: bool,
 }
 
 impl Header {
@@ -206,30 +237,30 @@ impl Header {
         let length = payload.len();
         let mut bytes = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let mut bytes = vec![0x45, self.class];
-                bytes.extend(u16::try_from(20 + length).unwrap().to_be_bytes());
-                bytes.extend([
-                    0x12,
-                    0x34,
-                    u8::from(self.dont_fragment) << 6,
-                    0,
-                    self.ttl,
-                    self.protocol,
-                    0,
-                    0,
-                ]);
+                let options: &[u8] = if self.options { &[1, 1, 1, 1, 1, 1, 1, 0] } else { &[] };
+                let header = 20 + options.len();
+                let mut bytes = vec![if self.options { 0x47 } else { 0x45 }, self.class];
+                bytes.extend(u16::try_from(header + length).unwrap().to_be_bytes());
+                let flags = u8::from(self.dont_fragment) << 6;
+                bytes.extend([0x12, 0x34, flags, 0, self.ttl, self.protocol, 0, 0]);
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
+                bytes.extend(options);
                 let sum = Checksum::of(&bytes).checksum();
                 bytes[10..12].copy_from_slice(&sum.to_be_bytes());
                 bytes
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                const DESTINATION_OPTIONS: u8 = 60;
+                let padding = [self.protocol, 0, 1, 4, 0, 0, 0, 0];
+                let (next, options): (_, &[u8]) =
+                    if self.options { (DESTINATION_OPTIONS, &padding) } else { (self.protocol, &[]) };
                 let mut bytes = vec![0x60 | self.class >> 4, self.class << 4 | 0x5, 0x67, 0x89];
-                bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
-                bytes.extend([self.protocol, self.ttl]);
+                bytes.extend(u16::try_from(options.len() + length).unwrap().to_be_bytes());
+                bytes.extend([next, self.ttl]);
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
+                bytes.extend(options);
                 bytes
             }
             (source, destination) => panic!("a packet from {source} to {destination}"),
@@ -279,6 +310,9 @@ impl fmt::Display for Packet {
         }
         if self.sum != Sum::Right {
             write!(f, ", checksum {:?}", self.sum)?;
+        }
+        if self.shape != Shape::Plain {
+            write!(f, ", {:?}", self.shape)?;
         }
         if self.marked {
             write!(f, ", marked")?;

@@ -1,23 +1,26 @@
 //! A script is played to both, and what they do is compared step by step.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod counters;
+mod ways;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use buoy_ipvs::engine::address::Address;
 use buoy_ipvs::engine::buffer::{HEADROOM, Offload, Packet};
 use buoy_ipvs::engine::connections::Limits;
-use buoy_ipvs::engine::forward::{Outcome, Path, fragment};
+use buoy_ipvs::engine::forward::{Outcome, fragment};
 use buoy_ipvs::engine::packet::View;
-use buoy_ipvs::engine::process::{Engine, Orphans, Route, Routes, Verdict};
-use buoy_ipvs::{Change, Family, FwMark, Plane};
+use buoy_ipvs::engine::process::{Engine, Orphans, Verdict};
+use buoy_ipvs::{Change, FwMark, Plane};
 
 use crate::compare::{Expected, Masked, compare};
 use crate::house::{Emitted, House, MARK, Wire, as_received, totals};
 use crate::listing::{self, Listing};
-use crate::place::{NARROW, Network, Place, WIDE, is_local, link_address, network_of};
+use crate::place::{Network, is_local, link_address, network_of};
 use crate::script::{Script, Setting, Step, change_in};
+use ways::Ways;
 
 /// Where they differ.
 #[derive(Debug)]
@@ -53,39 +56,6 @@ impl Tally {
     }
 }
 
-/// The ways of the house, as its kernel knows them.
-#[derive(Default)]
-struct Ways {
-    mtus: BTreeMap<Address, usize>,
-}
-
-impl Routes for Ways {
-    fn route(&mut self, to: Address) -> Route {
-        let address = to.into();
-        if is_local(address) {
-            return Route::Local;
-        }
-        let (network, mtu) = match network_of(address) {
-            Some(Network::Clients) => (Network::Clients, WIDE),
-            Some(Network::NarrowClients) => (Network::Clients, NARROW),
-            Some(Network::Servers) => (Network::Servers, WIDE),
-            Some(Network::NarrowServers) => (Network::Servers, NARROW),
-            Some(Network::Nowhere | Network::Services) | None => return Route::Unreachable,
-        };
-        let source = Place { network, host: 0, family: Family::of(address) }.address(0).into();
-        Route::Via(Path { mtu: self.mtus.get(&to).copied().unwrap_or(mtu).min(mtu), source })
-    }
-
-    fn lower_mtu(&mut self, to: Address, mtu: usize) {
-        // `net.ipv4.route.min_pmtu`, and what every IPv6 link takes.
-        let least = match to.family() {
-            Family::V4 => 552,
-            Family::V6 => 1280,
-        };
-        self.mtus.insert(to, mtu.max(least));
-    }
-}
-
 /// One script on its way.
 struct Game<'a> {
     house: &'a mut House,
@@ -96,9 +66,11 @@ struct Game<'a> {
     before: [u64; 5],
     /// Servers that were removed while that ends their connections.
     removed: BTreeSet<IpAddr>,
-    /// Packets and bytes of answers to clients whose next connection found no server. The connection before it is just
-    /// about to end then, and the kernel may still count them for it.
-    last_answers: [u64; 2],
+    /// Lengths of answers to clients that had a connection there. If another was to take its place it is just about to end,
+    /// and the kernel may count the answer for it.
+    last_answers: Vec<u64>,
+    /// What the engine listed after the last step.
+    listed: Listing,
 }
 
 /// Plays a script where nobody has played before.
@@ -117,7 +89,8 @@ pub(crate) fn play(house: &mut House, slot: u8, script: &Script) -> Result<Tally
         tally: Tally::default(),
         before,
         removed: BTreeSet::new(),
-        last_answers: [0; 2],
+        last_answers: Vec::new(),
+        listed: Listing::new(),
     };
     let outcome = game.play(script);
     let tally = game.tally;
@@ -264,11 +237,9 @@ impl Game<'_> {
         let end = buffer.len();
         let mut packet = Packet::new(&mut buffer, HEADROOM, end, offload).unwrap();
         let moment = self.engine.moment(Instant::now());
-        let connections = self.engine.connections();
         let verdict = self.engine.process(&mut packet, &read, mark, &mut self.ways, moment);
-        if matches!(verdict, Verdict::Answer { .. }) && self.engine.connections() < connections {
-            self.last_answers[0] += 1;
-            self.last_answers[1] += packet.len() as u64;
+        if matches!(verdict, Verdict::Answer { .. }) && listing::has_connection(&self.listed, &read.view) {
+            self.last_answers.push(packet.len() as u64);
         }
         let expected = match verdict {
             Verdict::Pass => self.of_twin(wire, bytes),
@@ -370,6 +341,7 @@ impl Game<'_> {
             if differences.is_empty() {
                 self.tally.listings += 1;
                 self.tally.entries += kernel.len();
+                self.listed = engine;
                 return Ok(());
             }
             if !patient {
@@ -377,73 +349,5 @@ impl Game<'_> {
             }
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// `settled`: what the kernel shows only every two seconds is waited for.
-    fn counters(&mut self, settled: bool) -> Result<(), String> {
-        let totals = totals();
-        let counted: Vec<_> = totals.iter().zip(self.before).map(|(now, before)| now - before).collect();
-        let engine = self.engine.totals();
-        let ours =
-            [engine.connections, engine.packets_in, engine.packets_out, engine.bytes_in, engine.bytes_out];
-        let [packets, bytes] = self.last_answers;
-        let [connections, packets_in, packets_out, bytes_in, bytes_out] = ours;
-        let with_last = [connections, packets_in, packets_out + packets, bytes_in, bytes_out + bytes];
-        if counted != ours && counted == with_last {
-            self.tally.masked.last_answers += 1;
-        } else if counted != ours {
-            return Err(format!("counted: kernel {counted:?}, engine {ours:?}"));
-        }
-        self.tally.counters += ours.len();
-        let begin = Instant::now();
-        loop {
-            let differences = self.differing_counters(settled);
-            if differences.is_empty() {
-                return Ok(());
-            }
-            let patience = if settled { Duration::from_secs(5) } else { Duration::from_millis(200) };
-            if begin.elapsed() > patience {
-                return Err(differences.join("\n      "));
-            }
-            thread::sleep(Duration::from_millis(if settled { 100 } else { 5 }));
-        }
-    }
-
-    fn differing_counters(&mut self, settled: bool) -> Vec<String> {
-        self.catch_up();
-        let kernel = self.house.plane.statistics().unwrap();
-        let engine = self.engine.statistics();
-        let mut differences = Vec::new();
-        for ((service, server), there) in &kernel.servers {
-            // Those that are the house's own.
-            if !engine.services.contains_key(service) {
-                continue;
-            }
-            let Some(here) = engine.servers.get(&(*service, *server)) else {
-                differences.push(format!("the engine has no server {server} of {service}"));
-                continue;
-            };
-            let now = |counters: &buoy_ipvs::Counters| {
-                [counters.active, counters.inactive, counters.persistent].map(u64::from)
-            };
-            let sums = |counters: &buoy_ipvs::Counters| {
-                [
-                    counters.connections,
-                    counters.packets_in,
-                    counters.packets_out,
-                    counters.bytes_in,
-                    counters.bytes_out,
-                ]
-            };
-            if now(there) != now(here) || (settled && sums(there) != sums(here)) {
-                let [there, here] = [there, here].map(|it| (now(it), sums(it)));
-                differences.push(format!("{server} of {service}: kernel {there:?}, engine {here:?}"));
-            }
-            self.tally.counters += if settled { 8 } else { 3 };
-        }
-        for missing in engine.servers.keys().filter(|key| !kernel.servers.contains_key(key)) {
-            differences.push(format!("the kernel has no server {} of {}", missing.1, missing.0));
-        }
-        differences
     }
 }

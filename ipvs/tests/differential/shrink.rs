@@ -1,7 +1,7 @@
 //! Makes a script shorter and simpler for as long as the two still disagree on it.
 
 use crate::house::House;
-use crate::packet::{Packet, Sum};
+use crate::packet::{Packet, Shape, Sum};
 use crate::play::{Disagreement, play};
 use crate::script::{Script, Step};
 
@@ -66,6 +66,7 @@ fn simpler(step: &Step) -> Vec<Step> {
     let Step::Packet(packet) = *step else { return Vec::new() };
     let plain = [
         Packet { payload: 0, ..packet },
+        Packet { shape: Shape::Plain, ..packet },
         Packet { ttl: 64, ..packet },
         Packet { class: 0, ..packet },
         Packet { sum: Sum::Right, ..packet },
