@@ -44,7 +44,8 @@ impl Engine {
         let Some(entry) = self.connections.get(connection) else { return Verdict::Pass };
         let to_client = direction == Direction::Output;
         let half = entry.method() != Method::Masquerade;
-        if !(half && to_client) && !Quote::is_intact(packet, view) {
+        let passes = half && to_client;
+        if !passes && !Quote::is_intact(packet, view) {
             return Verdict::Drop(Discard::BadError);
         }
         if let Some(server) = entry.server_index() {
@@ -54,10 +55,10 @@ impl Engine {
                 self.services.count_in(server, super::length(view));
             }
         }
+        if passes {
+            return Verdict::Pass;
+        }
         if half {
-            if to_client {
-                return Verdict::Pass;
-            }
             // It goes as any packet of the client does.
             if packet.offload().segment.is_some() {
                 return Verdict::Segment;
