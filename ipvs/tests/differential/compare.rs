@@ -32,6 +32,8 @@ pub(crate) struct Masked {
     pub(crate) orphans: usize,
     /// Answers that the kernel counts for the connection whose place could not be taken.
     pub(crate) last_answers: usize,
+    /// Scripts that went no further because the kernel brought a connection back that was about to end.
+    pub(crate) unfinished: usize,
 }
 
 impl Masked {
@@ -40,6 +42,7 @@ impl Masked {
         self.gue_ports += other.gue_ports;
         self.orphans += other.orphans;
         self.last_answers += other.last_answers;
+        self.unfinished += other.unfinished;
     }
 }
 

@@ -5,8 +5,8 @@
 //!   beside which there are others (`process/errors.rs` and `forward` say why);
 //! - errors of ICMPv6 from clients with wrong checksums;
 //! - IPv6 extension headers before TCP and SCTP, whose flags it reads in the wrong place;
-//! - servers that get direct routing instead of something else: the way to them that connections of before have it
-//!   remember leads packets of new ones to the service;
+//! - servers that get direct routing instead of something else, or the other way round: the way to them that the others
+//!   have it remember leads packets of direct routing to the service;
 //! - datagrams without a checksum that state more than there is of them, and SCTP that is cut off;
 //! - masquerading to the director itself, whose answers the engine does not see; services on port 21; fragments.
 //!

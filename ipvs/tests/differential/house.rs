@@ -224,6 +224,8 @@ fn batch(program: &str, lines: &str) {
 
 /// What the whole kernel has to be told, once. The device node of TAPs comes with their module.
 pub(crate) fn prepare_kernel() {
+    // Of services without servers it would say so each time.
+    fs::write("/proc/sys/kernel/printk", "1").unwrap();
     let modprobe = fs::read_to_string("/proc/sys/kernel/modprobe").unwrap();
     let status = Command::new(modprobe.trim()).args(["-a", "tun", "ip_vs"]).status().unwrap();
     assert!(status.success(), "modprobe: {status}");

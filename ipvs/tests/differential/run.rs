@@ -36,12 +36,13 @@ pub(crate) fn scripts(seeds: Range<u64>) {
         *run.tally.lock().unwrap();
     println!(
         "{scripts} scripts of {steps} steps in {:.0?}: {packets} packets in and {emitted} out, {listings} lists of \
-         {entries} connections, and {counters} counters compared; left out: {} identifications, {} source ports of GUE, {} connections of servers that were removed and {} last answers",
+         {entries} connections, and {counters} counters compared; left out: {} identifications, {} source ports of GUE, {} connections of servers that were removed, {} last answers and what followed in {} scripts",
         begin.elapsed(),
         masked.identifications,
         masked.gue_ports,
         masked.orphans,
         masked.last_answers,
+        masked.unfinished,
     );
     let found = run.found.load(Ordering::Relaxed);
     assert_eq!(found, 0, "scripts on which the engine and the kernel disagree");

@@ -128,6 +128,7 @@ impl Author {
                 let server = server?;
                 let crosses = Family::of(server.id.address) != id.family();
                 let forwarding = match self.rng.u8(0..100) {
+                    _ if server.forwarding == Forwarding::Direct => server.forwarding,
                     0..15 if !crosses && place_of(server.id.address).network != Network::Services => {
                         Forwarding::Masquerade
                     }
