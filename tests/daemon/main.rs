@@ -8,6 +8,7 @@ mod bench;
 mod command_line;
 mod control;
 mod election;
+mod forwarding;
 mod network;
 mod packets;
 mod panics;
