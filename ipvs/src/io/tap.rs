@@ -197,8 +197,11 @@ impl Tap {
     /// reverse-path filtering would take for forged. Of what is set for all interfaces and for this one the larger
     /// number counts: 2 is loose. Loose filtering takes nothing from an interface without an address.
     fn be_believed(&self) {
-        let setting = format!("/proc/sys/net/ipv4/conf/{}/rp_filter", self.name);
-        drop(std::fs::write(setting, "2"));
+        let all = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").unwrap_or_default();
+        if all.trim() == "1" {
+            let setting = format!("/proc/sys/net/ipv4/conf/{}/rp_filter", self.name);
+            drop(std::fs::write(setting, "2"));
+        }
         drop(netlink::add_address(self.index, DUMMY));
     }
 

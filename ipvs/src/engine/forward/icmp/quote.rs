@@ -60,7 +60,7 @@ impl Quote {
     /// Whether the checksum of the error is right, without which nobody should do anything about it. An error that is about
     /// no connection is not ours to judge, so this comes after looking for one. The host's own has none yet.
     pub fn is_intact(packet: &Packet<'_>, view: &View) -> bool {
-        packet.offload().checksum != Checksum::Complete || is_valid(view.payload(packet.bytes()), view)
+        packet.offload().checksum != Checksum::Complete || is_valid(packet.bytes(), view)
     }
 
     /// What it says, if anything is to be done about it: of a way that takes less, above all.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::forward::testing::slow_sum;
 use crate::refusal::Reason;
 
 fn two_servers() -> Site {
@@ -297,6 +298,9 @@ fn a_packet_that_is_cut_off_in_its_header_begins_nothing_and_changes_no_state() 
         // Of another protocol the bytes are what they are.
         let mut bytes = Build { protocol: 50, payload, ..build.clone() }.bytes();
         bytes[9] = build.protocol;
+        bytes[10..12].fill(0);
+        let sum = !slow_sum(&[&bytes[..20]]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
         bytes
     };
     let mut site = two_servers();
