@@ -95,6 +95,8 @@ pub struct Driver<'o, P, O, T> {
     /// Those that the plane had before us.
     old_timeouts: Option<Timeouts>,
     flush: bool,
+    /// Settings have been taken: before that nobody has said whether to flush.
+    configured: bool,
     /// Whoever waits for the plane to be brought up to date; no more than calls are carried out before that.
     settling: Vec<Reply<()>>,
     sync: Sync,
@@ -145,6 +147,7 @@ where
             timeouts: Timeouts::default(),
             old_timeouts: None,
             flush: first,
+            configured: false,
             settling: Vec::new(),
             sync: Sync::default(),
             sync_due: false,
@@ -212,6 +215,7 @@ where
                 self.look_at = now;
             }
             self.flush &= settings.flush;
+            self.configured = true;
             self.refusals.begin_anew(&self.control);
             self.orders.note_settings(settings);
             self.note_leaving();
@@ -342,7 +346,15 @@ where
     }
 
     fn is_idle(&self) -> bool {
-        self.control.is_idle() && self.sync.is_idle() && self.timeouts == Timeouts::default() && !self.flush
+        self.control.is_idle()
+            && self.sync.is_idle()
+            && self.timeouts == Timeouts::default()
+            && !self.must_flush()
+    }
+
+    /// Whether what others left in the plane is to go: only the settings can say so.
+    fn must_flush(&self) -> bool {
+        self.flush && self.configured
     }
 
     fn open_plane(&mut self) -> Result<P, PlaneError> {
@@ -350,7 +362,7 @@ where
             Some(plane) => plane,
             None => (self.open)()?,
         };
-        if self.flush {
+        if self.must_flush() {
             plane.flush()?;
             self.flush = false;
         }

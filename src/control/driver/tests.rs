@@ -340,7 +340,8 @@ fn the_end_takes_out_what_is_ours_or_leaves_it_or_takes_out_all() {
         running.wait_until("it is there", |plane| holds(plane, 1));
         running.stop(farewell);
         assert_eq!(holds(&running.plane.lock(), 1), ours, "{farewell:?}");
-        assert_eq!(running.plane.lock().table.entries().len(), all, "{farewell:?}");
+        let plane = running.plane.lock();
+        assert_eq!(plane.table.entries().len(), all, "{farewell:?}: {:?}", plane.told);
     }
 }
 
