@@ -334,7 +334,10 @@ where
             self.look_at = now + self.periods.look;
         }
         let (mut plane, look) = match self.plane.take() {
-            Some(plane) => (plane, look),
+            Some(mut plane) => {
+                let flushed = self.flush_once(&mut plane)?;
+                (plane, look || flushed)
+            }
             // Nothing to forward, nothing to ask for; and what fails is not tried at every call.
             None if self.is_idle() || (self.failing.is_some() && !look) => return Ok(()),
             // Opening it is a look.
@@ -357,15 +360,22 @@ where
         self.flush && self.configured
     }
 
+    /// The plane may have been opened for sync daemons before the settings came. Whether it was flushed now.
+    fn flush_once(&mut self, plane: &mut P) -> Result<bool, PlaneError> {
+        let due = self.must_flush();
+        if due {
+            plane.flush()?;
+            self.flush = false;
+        }
+        Ok(due)
+    }
+
     fn open_plane(&mut self) -> Result<P, PlaneError> {
         let mut plane = match self.opened.take() {
             Some(plane) => plane,
             None => (self.open)()?,
         };
-        if self.must_flush() {
-            plane.flush()?;
-            self.flush = false;
-        }
+        self.flush_once(&mut plane)?;
         let snapshot = plane.snapshot()?;
         self.control.handle_snapshot(&snapshot.table, Instant::now());
         self.sync_due = true;

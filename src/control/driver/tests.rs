@@ -372,6 +372,23 @@ fn flush_empties_the_plane_once_at_the_start() {
 }
 
 #[test]
+fn a_plane_that_sync_has_opened_is_flushed_when_the_settings_say_so_and_not_before() {
+    let running = Running::start(|plane| {
+        plane.table.set_service(VirtualService::new(foreign(), Scheduler::Rr));
+    });
+    running.handle.sync(vec![SyncDaemon::new(SyncRole::Backup, "eth0", 1)]);
+    running
+        .wait_until("the backup runs", |plane| plane.sync_daemons().is_ok_and(|daemons| daemons.len() == 1));
+    assert_eq!(running.plane.lock().table.entries().len(), 1);
+    running.handle.configure(Settings {
+        services: shared(services(&[1], Scheduler::Wlc)),
+        flush: true,
+        ..Settings::default()
+    });
+    running.wait_until("ours alone is there", |plane| holds(plane, 1) && plane.table.entries().len() == 1);
+}
+
+#[test]
 fn timeouts_are_set_kept_and_put_back() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     let before = Timeouts { tcp: seconds(900), tcp_fin: seconds(120), udp: seconds(300) };
